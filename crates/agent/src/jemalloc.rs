@@ -1,0 +1,5 @@
+//! The only place that knows `mallctl`; all `unsafe` of the agent is below this module.
+
+pub mod conf;
+pub(crate) mod prof;
+pub(crate) mod stats;

@@ -1,0 +1,3 @@
+//! Heap profiles.
+
+pub(crate) mod profiler;
