@@ -1,1 +1,189 @@
-//! placeholder
+//! Settings, and the one place that reads the environment.
+
+use std::env;
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::quantity::{self, QuantityError};
+use crate::readiness::Readiness;
+
+/// Where the admin server listens unless told otherwise: loopback, since it has no authentication.
+pub const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6060);
+
+/// Settings of the agent. A field that is `None` is read from the environment, else has its default.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Address of the admin server; port 0 takes a free one, see [`Agent::admin_addr`](crate::Agent::admin_addr).
+    /// Environment: `HEAPLINE_ADMIN`. Default: 127.0.0.1:6060.
+    pub admin: Option<SocketAddr>,
+    /// Memory at which the process would be killed, in bytes; it beats the cgroup's limit. Environment:
+    /// `HEAPLINE_MEMORY_LIMIT`, a size such as `2GiB`. Default: the smallest limit of the process's cgroups, else the
+    /// memory of the host.
+    pub memory_limit_bytes: Option<u64>,
+    /// Whether allocations are sampled and `/debug/pprof/` answers. Environment: `PPROF`, `true` or `false`.
+    /// Default: true. Cost: see [`use_jemalloc!`](crate::use_jemalloc).
+    pub pprof: Option<bool>,
+    /// What `/readyz` answers. Default: ready.
+    pub readiness: Option<Readiness>,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The variable is not UTF-8.
+    #[error("{variable} is not UTF-8")]
+    NotUtf8 {
+        /// Its name.
+        variable: &'static str,
+    },
+    /// Not `address:port`.
+    #[error("{variable}={value:?} is not an address such as 127.0.0.1:6060")]
+    Address {
+        /// Its name.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Not a size.
+    #[error("{variable} cannot be used")]
+    Size {
+        /// Its name.
+        variable: &'static str,
+        /// What is wrong with its value.
+        source: QuantityError,
+    },
+    /// Neither true nor false.
+    #[error("{variable}={value:?} is neither true nor false")]
+    Switch {
+        /// Its name.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A limit of no bytes.
+    #[error("the memory limit is 0 bytes")]
+    ZeroLimit,
+}
+
+/// Every setting decided.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) admin: SocketAddr,
+    pub(crate) memory_limit_bytes: Option<u64>,
+    pub(crate) pprof: bool,
+    pub(crate) readiness: Readiness,
+}
+
+impl Config {
+    pub(crate) fn resolve(self) -> Result<Settings, ConfigError> {
+        self.resolve_with(|variable| env::var_os(variable))
+    }
+
+    fn resolve_with(self, lookup: impl Fn(&str) -> Option<OsString>) -> Result<Settings, ConfigError> {
+        // An empty variable is an unset one: that is how container manifests spell "nothing".
+        let text = |variable: &'static str| match lookup(variable) {
+            None => Ok(None),
+            Some(value) => match value.into_string() {
+                Ok(value) if value.is_empty() => Ok(None),
+                Ok(value) => Ok(Some((variable, value))),
+                Err(_) => Err(ConfigError::NotUtf8 { variable }),
+            },
+        };
+        let admin = match self.admin {
+            Some(admin) => Some(admin),
+            None => text("HEAPLINE_ADMIN")?.map(address).transpose()?,
+        };
+        let memory_limit_bytes = match self.memory_limit_bytes {
+            Some(limit) => Some(limit),
+            None => text("HEAPLINE_MEMORY_LIMIT")?.map(size).transpose()?,
+        };
+        if memory_limit_bytes == Some(0) {
+            return Err(ConfigError::ZeroLimit);
+        }
+        let pprof = match self.pprof {
+            Some(pprof) => Some(pprof),
+            None => text("PPROF")?.map(switch).transpose()?,
+        };
+        Ok(Settings {
+            admin: admin.unwrap_or(ADMIN_DEFAULT),
+            memory_limit_bytes,
+            pprof: pprof.unwrap_or(true),
+            readiness: self.readiness.unwrap_or_default(),
+        })
+    }
+}
+
+fn address((variable, value): (&'static str, String)) -> Result<SocketAddr, ConfigError> {
+    value.trim().parse().map_err(|_| ConfigError::Address { variable, value })
+}
+
+fn size((variable, value): (&'static str, String)) -> Result<u64, ConfigError> {
+    quantity::parse_size(&value).map_err(|source| ConfigError::Size { variable, source })
+}
+
+fn switch((variable, value): (&'static str, String)) -> Result<bool, ConfigError> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "on" | "yes" => Ok(true),
+        "false" | "0" | "off" | "no" => Ok(false),
+        _ => Err(ConfigError::Switch { variable, value }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(config: Config, variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+        config.resolve_with(|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+    }
+
+    #[test]
+    fn defaults_hold_where_nothing_is_said() {
+        let settings = resolve(Config::default(), &[("PPROF", ""), ("HEAPLINE_ADMIN", "")]).expect("defaults");
+        assert_eq!(settings.admin, ADMIN_DEFAULT);
+        assert_eq!(settings.memory_limit_bytes, None);
+        assert!(settings.pprof && settings.readiness.is_ready());
+    }
+
+    #[test]
+    fn a_field_beats_the_environment() {
+        let variables = [("HEAPLINE_ADMIN", "127.0.0.1:1"), ("HEAPLINE_MEMORY_LIMIT", "2GiB"), ("PPROF", "False")];
+        let settings = resolve(Config::default(), &variables).expect("valid");
+        assert_eq!((settings.admin.port(), settings.memory_limit_bytes, settings.pprof), (1, Some(2 << 30), false));
+
+        let explicit = Config {
+            admin: Some(ADMIN_DEFAULT),
+            memory_limit_bytes: Some(7),
+            pprof: Some(true),
+            readiness: Some(Readiness::new(false)),
+        };
+        let settings = resolve(explicit, &variables).expect("valid");
+        assert_eq!((settings.admin, settings.memory_limit_bytes, settings.pprof), (ADMIN_DEFAULT, Some(7), true));
+        assert!(!settings.readiness.is_ready());
+    }
+
+    #[test]
+    fn switches() {
+        for (text, expected) in
+            [("false", false), ("0", false), ("off", false), ("FALSE", false), ("TRUE", true), ("1", true)]
+        {
+            let settings = resolve(Config::default(), &[("PPROF", text)]).expect("valid");
+            assert_eq!(settings.pprof, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_an_error_that_names_its_variable() {
+        for (variable, value) in [
+            ("PPROF", "maybe"),
+            ("HEAPLINE_ADMIN", "6060"),
+            ("HEAPLINE_ADMIN", "localhost"),
+            ("HEAPLINE_MEMORY_LIMIT", "lots"),
+        ] {
+            let error = resolve(Config::default(), &[(variable, value)]).expect_err("invalid");
+            assert!(error.to_string().contains(variable), "{error}");
+        }
+        assert!(resolve(Config::default(), &[("HEAPLINE_MEMORY_LIMIT", "0")]).is_err());
+    }
+}
