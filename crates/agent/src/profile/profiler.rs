@@ -1,46 +1,292 @@
-//! The thread that takes profiles.
+//! The thread that takes profiles, one at a time, and what the admin routes ask of it.
+//!
+//! Dumping, parsing and reading debug information block and use memory in bursts. So they happen on one named
+//! thread, outside every async runtime, in an arena of its own that is purged after each job, and with its own
+//! allocations kept out of the profiles.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, IntCounter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
 
+use super::dump::{self, CaptureError};
+use super::model::Profile;
+use super::{encode, parse_maps, strip, text};
+use crate::jemalloc::prof::{self, OwnArena};
+use crate::symbols::resolve::{self, Resolver};
+
+/// Differences (`seconds=N`) that wait for their second half at a time; each holds a profile meanwhile.
+const WAITING_DELTAS_MAX: usize = 4;
+/// How long the second half of a difference, or a look-up of names, waits for a profile that is being taken.
+const FLIGHT_WAIT: Duration = Duration::from_secs(10);
+/// Addresses looked up in one request.
+const ADDRESSES_MAX: usize = 1 << 16;
+
+/// Which of Go's two views of the heap: they differ in the sample type shown first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Heap,
     Allocs,
 }
 
+/// What to take.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Query {
     pub(crate) kind: Kind,
+    /// The difference over this time in place of the state now. Not with `debug`.
     pub(crate) seconds: Option<u16>,
+    /// Go's text in place of the gzipped protocol buffer.
     pub(crate) debug: bool,
+    /// Give unused pages back to the kernel first.
     pub(crate) gc: bool,
 }
 
+/// Why there is no profile. The text is for clients.
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum ProfileError {
+    #[error("heap profiling is off: jemalloc was not started with prof:true")]
     Disabled,
+    #[error("another heap profile is being taken, try again")]
     Busy,
+    #[error("{0}")]
     Failed(String),
 }
 
+#[derive(Debug)]
 pub(crate) struct Rendered {
     pub(crate) body: Vec<u8>,
+    /// Text for people, else a gzipped pprof profile.
     pub(crate) text: bool,
 }
 
-pub(crate) struct Profiler;
+/// A handle to the thread; dropping it ends the thread after the job at hand.
+#[derive(Debug)]
+pub(crate) struct Profiler {
+    jobs: Option<SyncSender<Job>>,
+    /// One permit: a job's, from before it is sent until it is done, also if nobody waits for it any more.
+    flight: Arc<Semaphore>,
+    waiting_deltas: Semaphore,
+    metrics: Metrics,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Clone, Debug)]
+struct Metrics {
+    durations: Histogram,
+    failures: IntCounter,
+}
+
+#[derive(Debug)]
+struct Job {
+    work: Work,
+    _flight: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+enum Work {
+    Take(Query, Reply<Rendered>),
+    Capture { gc: bool, reply: Reply<Profile> },
+    TakeSince(Box<Profile>, Query, Reply<Rendered>),
+    Symbolize(Vec<u64>, Reply<Vec<(u64, String)>>),
+}
+
+type Reply<T> = oneshot::Sender<Result<T, ProfileError>>;
 
 impl Profiler {
-    pub(crate) fn start() -> std::io::Result<Profiler> {
-        Ok(Profiler)
+    /// Starts the thread, also where there is nothing to profile: it still names addresses.
+    ///
+    /// # Errors
+    ///
+    /// No thread, or the metrics are malformed.
+    pub(crate) fn start() -> io::Result<Profiler> {
+        let metrics = Metrics::new().map_err(io::Error::other)?;
+        let (jobs, queue) = sync_channel(1);
+        let on_thread = metrics.clone();
+        let thread =
+            std::thread::Builder::new().name("heapline-profile".into()).spawn(move || run(&queue, &on_thread))?;
+        Ok(Profiler {
+            jobs: Some(jobs),
+            flight: Arc::new(Semaphore::new(1)),
+            waiting_deltas: Semaphore::new(WAITING_DELTAS_MAX),
+            metrics,
+            thread: Some(thread),
+        })
     }
 
-    pub(crate) async fn profile(&self, _: Query) -> Result<Rendered, ProfileError> {
-        Err(ProfileError::Disabled)
+    /// Takes a profile. Within a tokio runtime with a timer.
+    ///
+    /// # Errors
+    ///
+    /// `Busy` while another one is being taken, or too many differences wait.
+    pub(crate) async fn profile(&self, query: Query) -> Result<Rendered, ProfileError> {
+        if !prof::is_compiled_in() {
+            return Err(ProfileError::Disabled);
+        }
+        let Some(seconds) = query.seconds else {
+            return self.ask(self.permit_now()?, |reply| Work::Take(query, reply)).await;
+        };
+        let _waiting = self.waiting_deltas.try_acquire().map_err(|_| ProfileError::Busy)?;
+        let before = self.ask(self.permit_now()?, |reply| Work::Capture { gc: query.gc, reply }).await?;
+        tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+        let permit = self.permit_soon().await?;
+        self.ask(permit, |reply| Work::TakeSince(Box::new(before), query, reply)).await
     }
 
-    pub(crate) async fn symbolize(&self, _: Vec<u64>) -> Result<Vec<(u64, String)>, ProfileError> {
-        Err(ProfileError::Disabled)
+    /// The functions at addresses as they stand in a profile's locations, in the order given. Those without a name
+    /// are left out.
+    ///
+    /// # Errors
+    ///
+    /// `Busy` if a profile takes too long, or more than 65,536 addresses are given.
+    pub(crate) async fn symbolize(&self, addresses: Vec<u64>) -> Result<Vec<(u64, String)>, ProfileError> {
+        if addresses.len() > ADDRESSES_MAX {
+            return Err(ProfileError::Failed(format!("more than {ADDRESSES_MAX} addresses")));
+        }
+        let permit = self.permit_soon().await?;
+        self.ask(permit, |reply| Work::Symbolize(addresses, reply)).await
     }
 
+    /// `heap_profile_duration_seconds` and `heap_profile_failures_total`.
     pub(crate) fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        Vec::new()
+        vec![Box::new(self.metrics.durations.clone()), Box::new(self.metrics.failures.clone())]
     }
+
+    fn permit_now(&self) -> Result<OwnedSemaphorePermit, ProfileError> {
+        Arc::clone(&self.flight).try_acquire_owned().map_err(|_| ProfileError::Busy)
+    }
+
+    async fn permit_soon(&self) -> Result<OwnedSemaphorePermit, ProfileError> {
+        let permit = timeout(FLIGHT_WAIT, Arc::clone(&self.flight).acquire_owned()).await;
+        permit.ok().and_then(Result::ok).ok_or(ProfileError::Busy)
+    }
+
+    async fn ask<T>(
+        &self,
+        permit: OwnedSemaphorePermit,
+        work: impl FnOnce(Reply<T>) -> Work,
+    ) -> Result<T, ProfileError> {
+        let ended = || ProfileError::Failed("the profiler gave no answer".to_owned());
+        let (reply, answer) = oneshot::channel();
+        let job = Job { work: work(reply), _flight: permit };
+        // The permit says that the thread is idle, so that the queue of one has room.
+        self.jobs.as_ref().ok_or_else(ended)?.try_send(job).map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+}
+
+impl Drop for Profiler {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic was contained and logged where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Metrics {
+    fn new() -> Result<Metrics, prometheus::Error> {
+        let durations = HistogramOpts::new(
+            "heap_profile_duration_seconds",
+            "Time spent on a heap profile, or on one end of a difference, without the wait in between.",
+        )
+        .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
+        Ok(Metrics {
+            durations: Histogram::with_opts(durations)?,
+            failures: IntCounter::new("heap_profile_failures_total", "Heap profiles that could not be taken.")?,
+        })
+    }
+}
+
+fn run(queue: &Receiver<Job>, metrics: &Metrics) {
+    prof::exclude_this_thread();
+    let arena = OwnArena::bind_this_thread().ok();
+    let mut resolver = Resolver::default();
+    while let Ok(job) = queue.recv() {
+        // Debug information is input from outside: a panic over it ends the job and not the thread.
+        let outcome = catch_unwind(AssertUnwindSafe(|| perform(job.work, &mut resolver, metrics)));
+        if outcome.is_err() {
+            metrics.failures.inc();
+            resolver = Resolver::default();
+        }
+        resolver.trim();
+        if let Some(arena) = &arena {
+            arena.purge();
+        }
+    }
+}
+
+/// A reply that nobody waits for any more is dropped.
+fn perform(work: Work, resolver: &mut Resolver, metrics: &Metrics) {
+    match work {
+        Work::Take(query, reply) => {
+            let rendered = metrics.observe(|| Ok(render(capture(query.gc)?, query, resolver)));
+            let _ = reply.send(rendered);
+        }
+        Work::Capture { gc, reply } => {
+            let _ = reply.send(metrics.observe(|| capture(gc)));
+        }
+        Work::TakeSince(before, query, reply) => {
+            let rendered =
+                metrics.observe(|| Ok(render(capture(query.gc)?.delta(&before), query, resolver)));
+            let _ = reply.send(rendered);
+        }
+        Work::Symbolize(addresses, reply) => {
+            let _ = reply.send(symbolize(&addresses, resolver));
+        }
+    }
+}
+
+impl Metrics {
+    fn observe<T>(&self, work: impl FnOnce() -> Result<T, CaptureError>) -> Result<T, ProfileError> {
+        let started = Instant::now();
+        let outcome = work();
+        match &outcome {
+            Ok(_) => self.durations.observe(started.elapsed().as_secs_f64()),
+            Err(error) => {
+                self.failures.inc();
+                tracing::warn!(error = error as &dyn std::error::Error, "no heap profile");
+            }
+        }
+        outcome.map_err(|_| ProfileError::Failed("the heap profile could not be taken, see the log".to_owned()))
+    }
+}
+
+fn capture(gc: bool) -> Result<Profile, CaptureError> {
+    if gc {
+        prof::purge_all();
+    }
+    dump::capture()
+}
+
+fn render(mut profile: Profile, query: Query, resolver: &mut Resolver) -> Rendered {
+    let addresses = profile.samples.iter().flat_map(|sample| sample.stack.iter());
+    let addresses = addresses.map(|return_address| return_address.saturating_sub(1));
+    let symbols = resolver.resolve(addresses, &profile.mappings);
+    strip::strip_allocator(&mut profile, symbols);
+    let body = if query.debug {
+        text::go_text(&profile, symbols).into_bytes()
+    } else {
+        encode::pprof(&profile, symbols, query.kind)
+    };
+    Rendered { body, text: query.debug }
+}
+
+fn symbolize(addresses: &[u64], resolver: &mut Resolver) -> Result<Vec<(u64, String)>, ProfileError> {
+    let maps = std::fs::read_to_string("/proc/self/maps").map_err(|error| {
+        tracing::warn!(%error, "no list of mapped files");
+        ProfileError::Failed("the list of mapped files cannot be read".to_owned())
+    })?;
+    let mut mappings = parse_maps(&maps);
+    resolve::identify(&mut mappings);
+    let symbols = resolver.resolve(addresses.iter().copied(), &mappings);
+    let named = addresses.iter().map(|&address| (address, symbols.function(address).to_owned()));
+    Ok(named.filter(|(_, name)| !name.is_empty()).collect())
 }

@@ -1,0 +1,223 @@
+//! pprof's protocol buffer (google/pprof's `proto/profile.proto`), written by hand and gzipped.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::model::{Mapping, Profile};
+use super::profiler::Kind;
+use crate::symbols::Symbols;
+
+/// A profile as `go tool pprof` and scrapers read it, gzipped.
+///
+/// Sample types in Go's order: `alloc_objects`, `alloc_space` where allocations are counted, then `inuse_objects`,
+/// `inuse_space`. A location's address is the one of the call, the return address less 1; its lines are the calls
+/// inlined there, the innermost first.
+pub(crate) fn pprof(profile: &Profile, symbols: &Symbols, kind: Kind) -> Vec<u8> {
+    let mut out = GzEncoder::new(Vec::new(), Compression::fast());
+    // Writing into a `Vec` does not fail.
+    let _ = out.write_all(&protobuf(profile, symbols, kind));
+    out.finish().unwrap_or_default()
+}
+
+fn protobuf(profile: &Profile, symbols: &Symbols, kind: Kind) -> Vec<u8> {
+    let has_alloc = profile.counts_allocations();
+    let mut tables = Tables::new(&profile.mappings, symbols);
+    let mut out = Message::default();
+
+    let types = [("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"), ("inuse_space", "bytes")];
+    for (name, unit) in &types[if has_alloc { 0 } else { 2 }..] {
+        out.message(1, &tables.value_type(name, unit));
+    }
+    let (mut sample, mut ids) = (Message::default(), Vec::new());
+    for counted in &profile.samples {
+        let alloc = counted.alloc.unwrap_or_default();
+        let values = [alloc.objects, alloc.bytes, counted.inuse.objects, counted.inuse.bytes];
+        ids.clear();
+        ids.extend(counted.stack.iter().map(|&return_address| tables.location(return_address)));
+        sample.clear();
+        sample.packed(1, ids.iter().copied());
+        sample.packed(2, values[if has_alloc { 0 } else { 2 }..].iter().map(|value| value.cast_unsigned()));
+        out.message(2, &sample);
+    }
+    tables.write_mappings(&mut out);
+    out.0.extend_from_slice(&tables.locations.0);
+    out.0.extend_from_slice(&tables.functions.0);
+    out.int(9, profile.taken_unix_nanos);
+    out.int(10, profile.duration_nanos);
+    out.message(11, &tables.value_type("space", "bytes"));
+    out.uint(12, profile.period_bytes);
+    let default_type = match kind {
+        Kind::Allocs if has_alloc => "alloc_space",
+        Kind::Allocs | Kind::Heap => "inuse_space",
+    };
+    out.uint(14, tables.strings.index(default_type));
+    for text in &tables.strings.texts {
+        out.bytes(6, text.as_bytes());
+    }
+    out.0
+}
+
+/// What samples refer to by number, filled as they do.
+struct Tables<'a> {
+    symbols: &'a Symbols,
+    strings: Strings<'a>,
+    mappings: Vec<(&'a Mapping, Filled)>,
+    location_ids: HashMap<u64, u64>,
+    locations: Message,
+    function_ids: HashMap<(&'a str, &'a str), u64>,
+    functions: Message,
+}
+
+/// What is known of at least one address of a mapping.
+#[derive(Clone, Copy, Default)]
+struct Filled {
+    functions: bool,
+    filenames: bool,
+    lines: bool,
+    inlined: bool,
+}
+
+impl<'a> Tables<'a> {
+    fn new(mappings: &'a [Mapping], symbols: &'a Symbols) -> Tables<'a> {
+        let mut strings = Strings { numbers: HashMap::new(), texts: Vec::new() };
+        strings.index(""); // is number 0 by definition
+        Tables {
+            symbols,
+            strings,
+            mappings: mappings.iter().map(|mapping| (mapping, Filled::default())).collect(),
+            location_ids: HashMap::new(),
+            locations: Message::default(),
+            function_ids: HashMap::new(),
+            functions: Message::default(),
+        }
+    }
+
+    fn value_type(&mut self, name: &'a str, unit: &'a str) -> Message {
+        let mut value_type = Message::default();
+        value_type.uint(1, self.strings.index(name));
+        value_type.uint(2, self.strings.index(unit));
+        value_type
+    }
+
+    fn location(&mut self, return_address: u64) -> u64 {
+        if let Some(&id) = self.location_ids.get(&return_address) {
+            return id;
+        }
+        let id = self.location_ids.len() as u64 + 1;
+        self.location_ids.insert(return_address, id);
+        let address = return_address.saturating_sub(1);
+        let mapping = self.mappings.iter().position(|(mapping, _)| mapping.contains(address));
+        let frames = self.symbols.frames(address);
+        let mut location = Message::default();
+        location.uint(1, id);
+        location.uint(2, mapping.map_or(0, |index| index as u64 + 1));
+        location.uint(3, address);
+        for frame in frames {
+            let mut line = Message::default();
+            line.uint(1, self.function(&frame.function, &frame.file));
+            line.uint(2, u64::from(frame.line));
+            location.message(4, &line);
+        }
+        self.locations.message(4, &location);
+        if let Some((_, filled)) = mapping.map(|index| &mut self.mappings[index]) {
+            filled.functions |= frames.iter().any(|frame| !frame.function.is_empty());
+            filled.filenames |= frames.iter().any(|frame| !frame.file.is_empty());
+            filled.lines |= frames.iter().any(|frame| frame.line > 0);
+            filled.inlined |= frames.len() > 1;
+        }
+        id
+    }
+
+    fn function(&mut self, name: &'a str, file: &'a str) -> u64 {
+        let next = self.function_ids.len() as u64 + 1;
+        let id = *self.function_ids.entry((name, file)).or_insert(next);
+        if id == next {
+            let mut function = Message::default();
+            function.uint(1, id);
+            function.uint(2, self.strings.index(name));
+            // No system_name (3): pprof takes one that equals the name for mangled C++ and drops all in `<>`.
+            function.uint(4, self.strings.index(file));
+            self.functions.message(5, &function);
+        }
+        id
+    }
+
+    fn write_mappings(&mut self, out: &mut Message) {
+        for (index, &(mapping, filled)) in self.mappings.iter().enumerate() {
+            let mut message = Message::default();
+            message.uint(1, index as u64 + 1);
+            message.uint(2, mapping.start_address);
+            message.uint(3, mapping.limit_address);
+            message.uint(4, mapping.file_offset);
+            message.uint(5, self.strings.index(&mapping.filename));
+            message.uint(6, self.strings.index(&mapping.build_id));
+            message.uint(7, u64::from(filled.functions));
+            message.uint(8, u64::from(filled.filenames));
+            message.uint(9, u64::from(filled.lines));
+            message.uint(10, u64::from(filled.inlined));
+            out.message(3, &message);
+        }
+    }
+}
+
+struct Strings<'a> {
+    numbers: HashMap<&'a str, u64>,
+    texts: Vec<&'a str>,
+}
+
+impl<'a> Strings<'a> {
+    fn index(&mut self, text: &'a str) -> u64 {
+        *self.numbers.entry(text).or_insert_with(|| {
+            self.texts.push(text);
+            self.texts.len() as u64 - 1
+        })
+    }
+}
+
+/// A protocol buffer message as it is written: fields of three kinds, those of value 0 left out.
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    fn uint(&mut self, field: u64, value: u64) {
+        if value != 0 {
+            self.varint(field << 3);
+            self.varint(value);
+        }
+    }
+
+    fn int(&mut self, field: u64, value: i64) {
+        self.uint(field, value.cast_unsigned());
+    }
+
+    fn bytes(&mut self, field: u64, bytes: &[u8]) {
+        self.varint(field << 3 | 2);
+        self.varint(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn message(&mut self, field: u64, message: &Message) {
+        self.bytes(field, &message.0);
+    }
+
+    fn packed(&mut self, field: u64, values: impl Iterator<Item = u64>) {
+        let mut packed = Message::default();
+        values.for_each(|value| packed.varint(value));
+        self.message(field, &packed);
+    }
+}
