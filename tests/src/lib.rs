@@ -1,1 +1,17 @@
-//! placeholder
+//! What the end-to-end tests and the drill are made of: launchers of real parts, each with a condition that says
+//! "ready", a deadline, and an end in `Drop`; clients; and one list of what was skipped.
+
+pub mod alertmanager;
+pub mod binary;
+pub mod deadline;
+pub mod gopprof;
+pub mod http;
+pub mod kafka;
+pub mod load;
+pub mod part;
+pub mod port;
+pub mod process;
+pub mod prometheus;
+pub mod service;
+pub mod watch;
+pub mod webhook;
