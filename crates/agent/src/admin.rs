@@ -1,1 +1,11 @@
-//! placeholder
+//! HTTP over all of it, on a thread and a small runtime of its own, so that it answers while the host's is stuck.
+
+mod page;
+mod pprof;
+mod report;
+mod routes;
+mod server;
+
+pub(crate) use routes::Routes;
+pub(crate) use server::Server;
+pub use server::{CONNECTIONS_MAX, HEADER_TIMEOUT};

@@ -32,12 +32,15 @@ mod metrics;
 mod profile;
 pub mod quantity;
 mod readiness;
+mod sampler;
+mod state;
 mod symbols;
 pub mod trend;
 pub mod verdict;
+pub mod watch;
 
 pub use agent::{Agent, StartError};
-pub use config::{Config, ConfigError};
+pub use config::{ADMIN_DEFAULT, Config, ConfigError};
 pub use in_flight::{WorkGuard, WorkInFlight};
 pub use prometheus;
 pub use readiness::Readiness;

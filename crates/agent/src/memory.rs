@@ -56,7 +56,11 @@ impl MemoryReader {
     }
 
     pub(crate) fn sample(&self) -> io::Result<Sample> {
-        Ok(Sample { rss_bytes: self.process.rss_bytes()?, heap: self.heap() })
+        Ok(Sample { rss_bytes: self.rss_bytes()?, heap: self.heap() })
+    }
+
+    pub(crate) fn rss_bytes(&self) -> io::Result<u64> {
+        self.process.rss_bytes()
     }
 
     /// The allocator's part alone, without a system call.

@@ -247,7 +247,7 @@ mod tests {
     proptest! {
         #[test]
         fn shifts_change_nothing_and_scales_scale(
-            values in prop::collection::vec(0.0..1e6, 8..60), shift in -1e6..1e6, scale in 0.1..10.0,
+            values in prop::collection::vec(0.0..1e6_f64, 8..60), shift in -1e6..1e6_f64, scale in 0.1..10.0_f64,
         ) {
             let plain: Vec<_> = values.iter().enumerate().map(|(step, value)| (step as f64 * 10.0, *value)).collect();
             let moved: Vec<_> = plain.iter().map(|(t, value)| (t + 500.0, scale * value + shift)).collect();

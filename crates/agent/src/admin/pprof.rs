@@ -1,0 +1,187 @@
+//! Heap profiles in the form that `go tool pprof` and its scrapers expect.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_DISPOSITION, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use hyper::{Method, Request, StatusCode};
+
+use super::routes::{Answer, text, typed};
+use crate::profile::profiler::{Kind, ProfileError, Profiler, Query};
+
+/// Seconds that a difference may take.
+const SECONDS_MAX: u16 = 3_600;
+
+/// The body of a request for names: pprof asks for all addresses of a profile at once.
+const SYMBOL_BYTES_MAX: usize = 64 << 10;
+
+/// Without it `go tool pprof` hides an error's text.
+const X_GO_PPROF: HeaderName = HeaderName::from_static("x-go-pprof");
+
+pub(super) async fn profile(profiler: &Profiler, kind: Kind, query: &str) -> Answer {
+    let query = match parse_query(kind, query) {
+        Ok(query) => query,
+        Err(message) => return error(StatusCode::BAD_REQUEST, message),
+    };
+    let is_delta = query.seconds.is_some();
+    match profiler.profile(query).await {
+        Ok(rendered) if rendered.text => plain(rendered.body),
+        Ok(rendered) => {
+            let mut answer = typed("application/octet-stream", rendered.body);
+            let disposition = match (kind, is_delta) {
+                (Kind::Heap, false) => "attachment; filename=\"heap\"",
+                (Kind::Heap, true) => "attachment; filename=\"heap-delta\"",
+                (Kind::Allocs, false) => "attachment; filename=\"allocs\"",
+                (Kind::Allocs, true) => "attachment; filename=\"allocs-delta\"",
+            };
+            answer.headers_mut().insert(CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
+            without_sniffing(answer)
+        }
+        Err(refused) => refusal(&refused),
+    }
+}
+
+/// The program's arguments, joined by NUL.
+pub(super) fn cmdline() -> Answer {
+    match std::fs::read("/proc/self/cmdline") {
+        Ok(mut line) => {
+            while line.last() == Some(&0) {
+                line.pop();
+            }
+            plain(line)
+        }
+        Err(unreadable) => {
+            tracing::warn!(error = %unreadable, "the program's arguments could not be read");
+            error(StatusCode::INTERNAL_SERVER_ERROR, "the program's arguments could not be read")
+        }
+    }
+}
+
+/// Names for `0xA+0xB`, from the query or the body: `num_symbols: 1`, then a line for each address with a name.
+pub(super) async fn symbol(profiler: &Profiler, request: Request<Incoming>) -> Answer {
+    let asked = if request.method() == Method::POST {
+        match Limited::new(request.into_body(), SYMBOL_BYTES_MAX).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(_) => {
+                return error(StatusCode::PAYLOAD_TOO_LARGE, "the addresses are cut off or more than 64 KiB");
+            }
+        }
+    } else {
+        Bytes::copy_from_slice(request.uri().query().unwrap_or_default().as_bytes())
+    };
+    let addresses = parse_addresses(&asked);
+    // Go answers so too: a positive number says that there are symbols.
+    let mut lines = "num_symbols: 1\n".to_owned();
+    if !addresses.is_empty() {
+        match profiler.symbolize(addresses).await {
+            Ok(names) => {
+                for (address, name) in names {
+                    // Writing to a String does not fail.
+                    let _ = writeln!(lines, "{address:#x} {name}");
+                }
+            }
+            Err(refused) => return refusal(&refused),
+        }
+    }
+    plain(lines)
+}
+
+fn refusal(refused: &ProfileError) -> Answer {
+    let message = refused.to_string();
+    match refused {
+        ProfileError::Disabled => error(StatusCode::NOT_FOUND, message),
+        ProfileError::Busy => {
+            let mut answer = error(StatusCode::SERVICE_UNAVAILABLE, message);
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            answer
+        }
+        ProfileError::Failed(_) => error(StatusCode::INTERNAL_SERVER_ERROR, message),
+    }
+}
+
+fn error(status: StatusCode, message: impl Into<String>) -> Answer {
+    let mut answer = text(status, message.into() + "\n");
+    answer.headers_mut().insert(X_GO_PPROF, HeaderValue::from_static("1"));
+    without_sniffing(answer)
+}
+
+fn plain(body: impl Into<Bytes>) -> Answer {
+    without_sniffing(text(StatusCode::OK, body))
+}
+
+fn without_sniffing(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+/// As Go reads them: the first of each counts, unknown ones are ignored.
+fn parse_query(kind: Kind, query: &str) -> Result<Query, &'static str> {
+    let parameter = |name: &str| {
+        query.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (key == name).then_some(value)
+        })
+    };
+    let switch = |name: &str, message| match parameter(name) {
+        None => Ok(false),
+        Some(value) => value.parse::<u32>().map(|number| number > 0).map_err(|_| message),
+    };
+    let seconds = match parameter("seconds").map(str::parse) {
+        None => None,
+        Some(Ok(seconds)) if (1..=SECONDS_MAX).contains(&seconds) => Some(seconds),
+        Some(_) => return Err("seconds must be a whole number from 1 to 3600"),
+    };
+    let debug = switch("debug", "debug must be a whole number")?;
+    let gc = switch("gc", "gc must be a whole number")?;
+    if seconds.is_some() && debug {
+        return Err("seconds and debug cannot be combined: a difference has no text form");
+    }
+    Ok(Query { kind, seconds, debug, gc })
+}
+
+/// What is no address is passed over.
+fn parse_addresses(text: &[u8]) -> Vec<u64> {
+    String::from_utf8_lossy(text)
+        .split('+')
+        .filter_map(|word| {
+            let word = word.trim();
+            let digits = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X"))?;
+            u64::from_str_radix(digits, 16).ok()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters() {
+        let parse = |query| parse_query(Kind::Heap, query).map(|q| (q.seconds, q.debug, q.gc));
+        assert_eq!(parse(""), Ok((None, false, false)));
+        assert_eq!(parse("debug=1&gc=1&x=y"), Ok((None, true, true)));
+        assert_eq!(parse("seconds=3600&debug=0"), Ok((Some(3600), false, false)));
+        for wrong in [
+            "seconds=0",
+            "seconds=3601",
+            "seconds=-1",
+            "seconds=1.5",
+            "seconds=",
+            "seconds",
+            "seconds=99999999999",
+            "debug=x",
+            "gc=yes",
+            "seconds=5&debug=1",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        assert_eq!(parse_addresses(b"0x10+0xfF+12+0xzz+\xff+0x1\n"), [0x10, 0xff, 0x1]);
+        assert!(parse_addresses(b"").is_empty());
+    }
+}

@@ -1,0 +1,90 @@
+//! The JSON of `/memory`.
+
+use std::io;
+
+use serde::Serialize;
+
+use crate::state::State;
+use crate::trend::Slope;
+
+/// Numbers are bytes, bytes per second or seconds, as their names say; a time that is not near is `null`.
+#[derive(Debug, Serialize)]
+pub(super) struct Memory {
+    rss_bytes: u64,
+    limit_bytes: u64,
+    limit_source: &'static str,
+    uptime_seconds: f64,
+    equation: Equation,
+    verdict: &'static str,
+    /// How long the verdict has held.
+    since_seconds: f64,
+    evidence: String,
+    floor_bytes: i64,
+    slopes: Vec<WindowSlope>,
+    time_to_limit_seconds: Option<f64>,
+    /// At the upper and the lower bound of the slope.
+    time_to_limit_low_seconds: Option<f64>,
+    time_to_limit_high_seconds: Option<f64>,
+    trajectory_degrees: f64,
+    /// How the process before this one ended: nothing is kept of it yet.
+    previous: Option<()>,
+}
+
+#[derive(Debug, Serialize)]
+struct Equation {
+    live_heap_bytes: i64,
+    allocator_overhead_bytes: i64,
+    retained_dirty_bytes: i64,
+    outside_allocator_bytes: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct WindowSlope {
+    window_seconds: f64,
+    bytes_per_second: f64,
+    low: f64,
+    high: f64,
+}
+
+/// The equation is of this moment, the rest of the newest judgement.
+pub(super) fn memory(state: &State) -> io::Result<Memory> {
+    let sample = state.sample()?;
+    let report = state.report();
+    let equation = sample.equation();
+    let judgement = report.outlook.judgement;
+    let time = judgement.time_to_limit;
+    let uptime_seconds = state.uptime_seconds();
+    Ok(Memory {
+        rss_bytes: sample.rss_bytes,
+        limit_bytes: report.limit.bytes,
+        limit_source: report.limit.source.name(),
+        uptime_seconds,
+        equation: Equation {
+            live_heap_bytes: equation.live_heap_bytes,
+            allocator_overhead_bytes: equation.allocator_overhead_bytes,
+            retained_dirty_bytes: equation.retained_dirty_bytes,
+            outside_allocator_bytes: equation.outside_allocator_bytes,
+        },
+        verdict: judgement.verdict.name(),
+        since_seconds: (uptime_seconds - judgement.since_seconds).max(0.0),
+        evidence: judgement.evidence,
+        floor_bytes: report.floor_bytes,
+        slopes: report.outlook.trend.slopes.iter().map(WindowSlope::from).collect(),
+        time_to_limit_seconds: time.map(|time| time.seconds).filter(|seconds| seconds.is_finite()),
+        time_to_limit_low_seconds: time.map(|time| time.low_seconds).filter(|seconds| seconds.is_finite()),
+        time_to_limit_high_seconds: time.map(|time| time.high_seconds).filter(|seconds| seconds.is_finite()),
+        trajectory_degrees: judgement.trajectory_degrees,
+        previous: None,
+    })
+}
+
+impl From<&Slope> for WindowSlope {
+    fn from(slope: &Slope) -> Self {
+        Self {
+            window_seconds: slope.window.seconds,
+            bytes_per_second: slope.estimate.bytes_per_second,
+            low: slope.estimate.low,
+            high: slope.estimate.high,
+        }
+    }
+}

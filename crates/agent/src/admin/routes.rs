@@ -1,0 +1,129 @@
+//! The routes of the admin port:
+//!
+//! ```text
+//! /                     a page of links
+//! /metrics              Prometheus, text format 0.0.4
+//! /memory               the memory equation, slopes and verdict as JSON
+//! /debug/pprof/         what there is to profile
+//! /debug/pprof/heap     pprof profile of live memory; parameters seconds, debug, gc
+//! /debug/pprof/allocs   the same, seen by allocations
+//! /debug/pprof/cmdline  the program's arguments
+//! /debug/pprof/symbol   names of addresses, GET or POST
+//! /livez                200 while the agent runs
+//! /readyz               200 while the host is ready, else 503
+//! ```
+//!
+//! Everything answers GET and HEAD; errors are text/plain.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use prometheus::Registry;
+
+use super::{page, pprof, report};
+use crate::metrics;
+use crate::profile::profiler::{Kind, Profiler};
+use crate::state::State;
+
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// What the routes answer from.
+pub(crate) struct Routes {
+    pub(crate) state: Arc<State>,
+    pub(crate) registry: Registry,
+    pub(crate) profiler: Profiler,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Page,
+    Metrics,
+    Memory,
+    PprofIndex,
+    PprofHeap,
+    PprofAllocs,
+    PprofCmdline,
+    PprofSymbol,
+    Live,
+    Ready,
+}
+
+impl Route {
+    fn of(path: &str, pprof: bool) -> Option<Self> {
+        Some(match path {
+            "/" => Self::Page,
+            "/metrics" => Self::Metrics,
+            "/memory" => Self::Memory,
+            "/debug/pprof/" if pprof => Self::PprofIndex,
+            "/debug/pprof/heap" if pprof => Self::PprofHeap,
+            "/debug/pprof/allocs" if pprof => Self::PprofAllocs,
+            "/debug/pprof/cmdline" if pprof => Self::PprofCmdline,
+            "/debug/pprof/symbol" if pprof => Self::PprofSymbol,
+            "/livez" => Self::Live,
+            "/readyz" => Self::Ready,
+            _ => return None,
+        })
+    }
+
+    fn allowed(self) -> &'static str {
+        if self == Self::PprofSymbol { "GET, HEAD, POST" } else { "GET, HEAD" }
+    }
+
+    fn allows(self, method: &Method) -> bool {
+        matches!(*method, Method::GET | Method::HEAD) || (self == Self::PprofSymbol && *method == Method::POST)
+    }
+}
+
+impl Routes {
+    pub(super) async fn respond(&self, request: Request<Incoming>) -> Answer {
+        let Some(route) = Route::of(request.uri().path(), self.state.pprof) else {
+            return text(StatusCode::NOT_FOUND, "not found\n");
+        };
+        if !route.allows(request.method()) {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allowed()));
+            return answer;
+        }
+        let query = request.uri().query().unwrap_or_default();
+        match route {
+            Route::Page => typed("text/html; charset=utf-8", page::page(&self.state)),
+            Route::Metrics => typed(metrics::CONTENT_TYPE, metrics::encode(&self.registry)),
+            Route::Memory => memory(&self.state),
+            Route::PprofIndex => typed("text/html; charset=utf-8", page::PPROF_INDEX),
+            Route::PprofHeap => pprof::profile(&self.profiler, Kind::Heap, query).await,
+            Route::PprofAllocs => pprof::profile(&self.profiler, Kind::Allocs, query).await,
+            Route::PprofCmdline => pprof::cmdline(),
+            Route::PprofSymbol => pprof::symbol(&self.profiler, request).await,
+            Route::Live => text(StatusCode::OK, "ok\n"),
+            Route::Ready if self.state.readiness.is_ready() => text(StatusCode::OK, "ok\n"),
+            Route::Ready => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        }
+    }
+}
+
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    let mut answer = typed("text/plain; charset=utf-8", body);
+    *answer.status_mut() = status;
+    answer
+}
+
+pub(super) fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+fn memory(state: &State) -> Answer {
+    let json = report::memory(state).and_then(|report| Ok(serde_json::to_vec_pretty(&report)?));
+    match json {
+        Ok(json) => typed("application/json", json),
+        Err(error) => {
+            tracing::warn!(%error, "memory could not be read");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "memory could not be read\n")
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The thread that watches: jemalloc's statistics ten times a second, RSS once a second, a judgement every ten.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::config::Settings;
+use crate::history::{Observation, Series};
+use crate::memory::{HeapBytes, Limit, MemoryReader, cgroup, process};
+use crate::state::{Report, State};
+use crate::verdict::{Judgement, Verdict};
+use crate::watch::Watch;
+
+/// Floors need many looks: the minimum of ten seconds at ten looks a second tells a leak ten times smaller than one
+/// look a second does. A look costs about 40 µs.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// RSS moves more slowly and costs a system call.
+const LOOKS_PER_RSS: u32 = 10;
+
+/// A cgroup's limit can be changed while the process runs: once a minute.
+const LOOKS_PER_LIMIT: u32 = 600;
+
+/// The running thread; dropping it stops it.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    stop: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sampler {
+    /// Takes a first look, so that the state is whole, and starts to watch.
+    pub(crate) fn start(settings: &Settings) -> io::Result<(Self, Arc<State>)> {
+        let started = Instant::now();
+        let limits = Limits { configured: settings.memory_limit_bytes, host: process::host_memory_bytes()? };
+        let reader = MemoryReader::new()?;
+        let sample = reader.sample()?;
+        let limit = limits.read();
+        let mut watch = Watch::new(if sample.heap.is_some() { Series::Live } else { Series::Rss });
+        watch.observe(&observation(0.0, sample.heap, Some(sample.rss_bytes), 0));
+        let report = Report {
+            limit,
+            floor_bytes: watch.floor_bytes().unwrap_or_default(),
+            outlook: watch.judge(0.0, sample.equation(), limit),
+        };
+        let state = Arc::new(State::new(started, reader, settings, report));
+
+        let (stop, stopped) = sync_channel(0);
+        let shared = state.clone();
+        let thread = thread::Builder::new()
+            .name("heapline-sample".to_owned())
+            .spawn(move || run(&shared, watch, limits, &stopped))?;
+        Ok((Self { stop: Some(stop), thread: Some(thread) }, state))
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported by the panic hook; there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) {
+    let mut told = Verdict::WarmingUp;
+    let mut due = Instant::now();
+    for look in 1_u64.. {
+        // A process that was stopped or starved gets no burst of looks to catch up.
+        due = (due + LOOK_INTERVAL).max(Instant::now());
+        match stopped.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let seconds = state.uptime_seconds();
+        let rss_is_due = look.is_multiple_of(LOOKS_PER_RSS.into());
+        // What cannot be read leaves a gap, which the history bears.
+        let rss_bytes = if rss_is_due { state.reader.rss_bytes().ok() } else { None };
+        let observation = observation(seconds, state.reader.heap(), rss_bytes, state.work.count());
+        let floor_is_complete = watch.observe(&observation);
+
+        if look.is_multiple_of(LOOKS_PER_LIMIT.into()) {
+            let limit = limits.read();
+            state.update(|report| report.limit = limit);
+        }
+        if rss_is_due && let Some(floor_bytes) = watch.floor_bytes() {
+            state.update(|report| report.floor_bytes = floor_bytes);
+        }
+        if floor_is_complete && let Ok(sample) = state.sample() {
+            let outlook = watch.judge(seconds, sample.equation(), state.report().limit);
+            if outlook.judgement.verdict != told {
+                told = outlook.judgement.verdict;
+                tell(&outlook.judgement);
+            }
+            state.update(|report| report.outlook = outlook);
+        }
+    }
+}
+
+/// One log line at a change of verdict.
+fn tell(judgement: &Judgement) {
+    let verdict = judgement.verdict.name();
+    let evidence = &judgement.evidence;
+    if judgement.verdict.is_climb() || judgement.verdict == Verdict::NearLimit {
+        tracing::warn!(verdict, "memory is {verdict}: {evidence}");
+    } else {
+        tracing::info!(verdict, "memory is {verdict}: {evidence}");
+    }
+}
+
+fn observation(seconds: f64, heap: Option<HeapBytes>, rss_bytes: Option<u64>, in_flight: u64) -> Observation {
+    let rss_bytes = rss_bytes.map(signed);
+    Observation {
+        seconds,
+        live_bytes: heap.map(|heap| signed(heap.allocated)),
+        slack_bytes: heap.map(|heap| signed(heap.active) - signed(heap.allocated)),
+        outside_bytes: heap.zip(rss_bytes).map(|(heap, rss)| rss - signed(heap.resident)),
+        rss_bytes,
+        in_flight: Some(in_flight),
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// What may limit the process besides its cgroup.
+struct Limits {
+    configured: Option<u64>,
+    host: u64,
+}
+
+impl Limits {
+    fn read(&self) -> Limit {
+        let cgroup = if self.configured.is_none() { cgroup::read_limit_bytes() } else { None };
+        cgroup::effective(self.configured, cgroup, self.host)
+    }
+}
