@@ -1,0 +1,109 @@
+//! The outbox: an event is durable before the upload is answered, and delivered at least once after that.
+//!
+//! ```text
+//! commit ─► journal (group commit) ─┬─► events.jsonl, before the answer          (no Kafka)
+//!                                   └─► publisher ─► one producer ─► Kafka       cursor behind what was delivered
+//! ```
+//!
+//! Kafka may be away for hours: events wait in the journal, a bounded window of them in memory. An event that is sent
+//! again is the same, id included. The journal is bounded too; when it is full, forms are refused.
+
+mod cursor;
+mod event_log;
+mod journal;
+mod metrics;
+mod poison;
+mod producer;
+mod progress;
+mod publisher;
+mod reader;
+mod record;
+mod window;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use prometheus::Registry;
+use tracing::warn;
+
+pub(crate) use cursor::Cursor;
+pub(crate) use event_log::EventLog;
+pub(crate) use journal::{Journal, Segments};
+pub(crate) use metrics::Metrics;
+pub(crate) use progress::Progress;
+pub(crate) use publisher::Publisher;
+pub(crate) use reader::Reader;
+pub(crate) use record::{Record, StoredFile};
+
+use crate::store::{Committer, Directory};
+
+/// Where events go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaOptions {
+    /// librdkafka's `bootstrap.servers`: `host:port`, several with commas between.
+    pub brokers: String,
+    pub topic: String,
+}
+
+/// The running outbox, for the process's metrics, readiness and drain.
+#[derive(Debug)]
+pub struct OutboxHandle {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) metrics: Metrics,
+    pub(crate) committer: Committer,
+    pub(crate) committer_thread: JoinHandle<()>,
+    pub(crate) publisher_thread: Option<JoinHandle<()>>,
+}
+
+impl OutboxHandle {
+    /// Adds `outbox_*` and `kafka_*`.
+    ///
+    /// # Errors
+    /// Where the registry has metrics of these names already.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        self.metrics.register(registry, &self.progress)
+    }
+
+    /// Events that are durable here and not delivered yet.
+    #[must_use]
+    pub fn pending_events(&self) -> u64 {
+        self.progress.pending()
+    }
+
+    /// Whether forms can be committed. A Kafka that is away is no reason why not.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        let publishing = self.publisher_thread.as_ref().is_none_or(|thread| !thread.is_finished());
+        publishing && !self.committer_thread.is_finished() && !self.progress.is_stuck()
+    }
+
+    /// Waits until every event is delivered, at most `timeout`; returns how many are not. Those wait for the next
+    /// start. Blocking.
+    #[must_use]
+    pub fn flush(&self, timeout: Duration) -> u64 {
+        self.progress.wait_until_consumed(timeout)
+    }
+
+    /// Finishes the forms that are being committed, refuses later ones, stops the publisher, and sweeps what cut
+    /// uploads left in `spool/`. Blocking, for the disk and up to about a second for librdkafka.
+    pub fn shutdown(self) {
+        self.committer.stop();
+        join(self.committer_thread);
+        self.progress.stop();
+        self.publisher_thread.into_iter().for_each(join);
+        // A form that is half-way is the next start's to finish.
+        if !self.progress.is_stuck()
+            && let Err(error) = self.directory.sweep_spool()
+        {
+            warn!(%error, "spool files stay until the next start");
+        }
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        warn!("an outbox thread panicked");
+    }
+}

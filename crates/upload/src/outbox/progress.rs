@@ -1,0 +1,124 @@
+//! How far the events are: what the committer, the publisher, the metrics and the drain tell each other.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::KafkaError;
+
+/// The broker's answer to one message, by event number.
+pub(crate) type Settled = (u64, Result<(), KafkaError>);
+
+/// Event numbers: `consumed ≤ ready ≤ journaled`.
+#[derive(Debug)]
+struct State {
+    /// Behind the last event that is durable.
+    journaled: u64,
+    /// Behind the last event whose file is visible: the publisher may send so far.
+    ready: u64,
+    /// Behind the last event that was delivered.
+    consumed: u64,
+    oldest_unix_ms: Option<u64>,
+    /// Answers that the publisher has not seen; bounded by its window.
+    settled: Vec<Settled>,
+    stopping: bool,
+    /// A committed form waits for its renames, or the journal cannot be trusted: nothing more is accepted.
+    stuck: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Progress {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// What the publisher wakes up to.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) ready: u64,
+    pub(crate) settled: Vec<Settled>,
+    pub(crate) stopping: bool,
+}
+
+impl Progress {
+    pub(crate) fn new(consumed: u64, journaled: u64) -> Self {
+        let state = State {
+            journaled,
+            ready: journaled,
+            consumed,
+            oldest_unix_ms: None,
+            settled: Vec::new(),
+            stopping: false,
+            stuck: false,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    pub(crate) fn journaled(&self, end: u64) {
+        self.update(|state| state.journaled = end);
+    }
+
+    pub(crate) fn ready(&self, end: u64) {
+        self.update(|state| state.ready = end);
+    }
+
+    /// `oldest_unix_ms`: when the oldest file whose event waits was stored.
+    pub(crate) fn consumed(&self, end: u64, oldest_unix_ms: Option<u64>) {
+        self.update(|state| (state.consumed, state.oldest_unix_ms) = (end, oldest_unix_ms));
+    }
+
+    pub(crate) fn settled(&self, answer: Settled) {
+        self.update(|state| state.settled.push(answer));
+    }
+
+    pub(crate) fn stuck(&self, stuck: bool) {
+        self.update(|state| state.stuck = stuck);
+    }
+
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.locked().stuck
+    }
+
+    pub(crate) fn stop(&self) {
+        self.update(|state| state.stopping = true);
+    }
+
+    pub(crate) fn pending(&self) -> u64 {
+        let state = self.locked();
+        state.journaled.saturating_sub(state.consumed)
+    }
+
+    /// Age of the oldest waiting event at `now_unix_ms`.
+    pub(crate) fn oldest_ms(&self, now_unix_ms: u64) -> u64 {
+        let state = self.locked();
+        let waiting = state.oldest_unix_ms.filter(|_| state.journaled > state.consumed);
+        waiting.map_or(0, |stored| now_unix_ms.saturating_sub(stored))
+    }
+
+    /// Waits for answers, for events from `sent_to` on, or for the end; at most until `until`.
+    pub(crate) fn wait_for_news(&self, sent_to: u64, until: Instant) -> News {
+        let idle = |state: &State| state.ready <= sent_to && state.settled.is_empty() && !state.stopping;
+        let mut state = self.wait_while(idle, until);
+        News { ready: state.ready, settled: std::mem::take(&mut state.settled), stopping: state.stopping }
+    }
+
+    /// Waits until every event is delivered; how many are not after `timeout`.
+    pub(crate) fn wait_until_consumed(&self, timeout: Duration) -> u64 {
+        let state = self.wait_while(|state| state.consumed < state.journaled, Instant::now() + timeout);
+        state.journaled.saturating_sub(state.consumed)
+    }
+
+    fn wait_while(&self, condition: impl Fn(&State) -> bool, until: Instant) -> MutexGuard<'_, State> {
+        let timeout = until.saturating_duration_since(Instant::now());
+        let waited = self.changed.wait_timeout_while(self.locked(), timeout, |state| condition(state));
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.locked());
+        self.changed.notify_all();
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,285 @@
+//! Commits forms, all or none, many at a time: one thread, one journal write and four syncs for whatever waits.
+//!
+//! 1. names of the sealed files: fsync `spool/`; 2. one record a form in the journal, fdatasync: **the commit point**;
+//! 3. renames into `files/`, fsync; 4. without Kafka the lines of `events.jsonl`, fdatasync; 5. the answers.
+//!
+//! An error before the commit point undoes the form: its files are removed. An error behind it cannot be undone
+//! honestly: the form is answered as failed (the client may send it again, and then has it twice), nothing further is
+//! committed, and the rest of its steps are tried again, each second, before each batch, and at the next start.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::{error, info};
+
+use super::{Directory, Sealed, is_no_space};
+use crate::event::Event;
+use crate::outbox::{Cursor, EventLog, Journal, Progress, Record, StoredFile};
+
+/// Forms that may wait for the committer; further callers wait their turn without a place in memory.
+const WAITING_FORMS_MAX: usize = 1024;
+/// Files in one batch; one form may be longer by itself.
+const BATCH_FILES: usize = 256;
+/// How often a form that could not be finished is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why a form was not committed, or cannot be said to be.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommitError {
+    /// Too many events wait for Kafka. Nothing was stored; try again later.
+    #[error("the outbox is full")]
+    OutboxFull,
+    #[error("no space left to commit a form")]
+    NoSpace { source: Arc<io::Error> },
+    #[error("cannot commit a form")]
+    Io { source: Arc<io::Error> },
+}
+
+impl CommitError {
+    fn new(source: io::Error) -> Self {
+        let no_space = is_no_space(&source);
+        let source = Arc::new(source);
+        if no_space { Self::NoSpace { source } } else { Self::Io { source } }
+    }
+
+    fn stopped() -> Self {
+        Self::new(io::Error::other("the store is shut down"))
+    }
+}
+
+/// Hands forms to the committer thread. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Committer {
+    requests: SyncSender<Request>,
+    room: Arc<Semaphore>,
+}
+
+impl Committer {
+    /// Commits the files of one form, all or none. When this returns `Ok`, they are durable and visible, and their
+    /// events are durable. A caller that goes away after the form was accepted changes nothing: it is committed whole.
+    ///
+    /// # Errors
+    /// See [`CommitError`]; after `Io` and `NoSpace` the files may still appear, whole, if the disk failed in the
+    /// middle; else they are removed.
+    pub async fn commit(&self, files: Vec<Sealed>) -> Result<(), CommitError> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| CommitError::stopped())?;
+        let (answer, answered) = oneshot::channel();
+        // Does not block: there are as many places as permits.
+        let request = Request::Commit(Form { files, answer, _room: room });
+        self.requests.send(request).map_err(|_| CommitError::stopped())?;
+        answered.await.unwrap_or_else(|_| Err(CommitError::stopped()))
+    }
+
+    /// Lets the thread finish what waits, then end. Blocking.
+    pub(crate) fn stop(&self) {
+        self.room.close();
+        // An error means that it has ended already.
+        let _ = self.requests.send(Request::Stop);
+    }
+}
+
+#[derive(Debug)]
+enum Request {
+    Commit(Form),
+    Stop,
+}
+
+#[derive(Debug)]
+struct Form {
+    files: Vec<Sealed>,
+    answer: oneshot::Sender<Result<(), CommitError>>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Where events go once their files are visible.
+pub(super) enum Sink {
+    /// Written at once, so the cursor follows the journal.
+    EventLog(EventLog, Cursor),
+    /// The publisher reads them from the journal.
+    Publisher,
+}
+
+/// The committer thread's state.
+pub(super) struct Commits {
+    directory: Arc<Directory>,
+    journal: Journal,
+    sink: Sink,
+    progress: Arc<Progress>,
+    /// Committed files whose further steps are not done: one batch at most.
+    unfinished: Vec<StoredFile>,
+    /// An append could not be taken back: what the journal holds is unknown until the next start.
+    uncertain: bool,
+}
+
+/// Starts the committer thread.
+pub(super) fn start(commits: Commits) -> io::Result<(Committer, JoinHandle<()>)> {
+    let (requests, queue) = sync_channel(WAITING_FORMS_MAX + 1);
+    let thread = std::thread::Builder::new().name("store-commit".into()).spawn(move || commits.run(&queue))?;
+    Ok((Committer { requests, room: Arc::new(Semaphore::new(WAITING_FORMS_MAX)) }, thread))
+}
+
+impl Commits {
+    pub(super) fn new(directory: &Arc<Directory>, journal: Journal, sink: Sink, progress: &Arc<Progress>) -> Self {
+        let (directory, progress) = (Arc::clone(directory), Arc::clone(progress));
+        Self { directory, journal, sink, progress, unfinished: Vec::new(), uncertain: false }
+    }
+
+    fn run(mut self, queue: &Receiver<Request>) {
+        let mut stopping = false;
+        while !stopping {
+            let first = if self.unfinished.is_empty() {
+                queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                queue.recv_timeout(RETRY_INTERVAL)
+            };
+            match first {
+                Ok(Request::Commit(form)) => stopping = self.commit_with_those_waiting(form, queue),
+                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => stopping = true,
+                // A failure was logged when it began.
+                Err(RecvTimeoutError::Timeout) => drop(self.finish()),
+            }
+        }
+        while let Ok(Request::Commit(form)) = queue.try_recv() {
+            self.commit_with_those_waiting(form, queue);
+        }
+    }
+
+    /// Commits a batch; `true` where the wish to stop was among what waited.
+    fn commit_with_those_waiting(&mut self, first: Form, queue: &Receiver<Request>) -> bool {
+        let mut stopping = false;
+        let mut files = first.files.len();
+        let mut batch = vec![first];
+        while files < BATCH_FILES {
+            match queue.try_recv() {
+                Ok(Request::Commit(form)) => {
+                    files += form.files.len();
+                    batch.push(form);
+                }
+                Ok(Request::Stop) => stopping = true,
+                Err(_) => break,
+            }
+        }
+        self.commit(batch);
+        stopping
+    }
+
+    fn commit(&mut self, batch: Vec<Form>) {
+        if let Err(error) = self.ready_for_more() {
+            return answer(batch, &Err(CommitError::new(error)));
+        }
+        let (mut records, mut end) = (Vec::new(), self.journal.next_seq());
+        let mut accepted = Vec::with_capacity(batch.len());
+        for form in batch {
+            match self.add_record(&form, &mut end, &mut records) {
+                Ok(()) => accepted.push(form),
+                Err(error) => answer(vec![form], &Err(error)),
+            }
+        }
+        if accepted.is_empty() {
+            return;
+        }
+        let result = self.append_and_finish(&mut accepted, &records, end);
+        answer(accepted, &result.map_err(CommitError::new));
+    }
+
+    fn ready_for_more(&mut self) -> io::Result<()> {
+        if self.uncertain {
+            return Err(io::Error::other("the journal could not be repaired; a restart will"));
+        }
+        self.finish()?;
+        self.directory.sync_spool()
+    }
+
+    fn add_record(&self, form: &Form, end: &mut u64, records: &mut Vec<u8>) -> Result<(), CommitError> {
+        let files = form.files.iter().map(|sealed| StoredFile { id: *sealed.id(), meta: sealed.meta().clone() });
+        let record = Record { seq: *end, files: files.collect() };
+        let before_bytes = records.len();
+        record.encode(records).map_err(CommitError::new)?;
+        if !self.journal.has_room(records.len()) {
+            records.truncate(before_bytes);
+            return Err(CommitError::OutboxFull);
+        }
+        *end = record.end();
+        Ok(())
+    }
+
+    fn append_and_finish(&mut self, forms: &mut [Form], records: &[u8], end: u64) -> io::Result<()> {
+        let appended = self.journal.append(records, end);
+        let uncertain = appended.as_ref().is_err_and(|error| error.uncertain);
+        if appended.is_ok() || uncertain {
+            forms.iter_mut().flat_map(|form| &mut form.files).for_each(Sealed::disarm);
+        }
+        if let Err(failed) = appended {
+            if uncertain {
+                error!(error = %failed.source, "the journal cannot be repaired: nothing is accepted until a restart");
+                self.uncertain = true;
+                self.progress.stuck(true);
+            }
+            return Err(failed.source);
+        }
+        self.progress.journaled(end);
+        let files = forms.iter().flat_map(|form| &form.files);
+        self.unfinished = files.map(|sealed| StoredFile { id: *sealed.id(), meta: sealed.meta().clone() }).collect();
+        self.finish().inspect_err(|error| error!(%error, "a committed form cannot be finished yet"))
+    }
+
+    /// Everything behind the commit point; may be done again from its start.
+    fn finish(&mut self) -> io::Result<()> {
+        if self.unfinished.is_empty() {
+            return Ok(());
+        }
+        let end = self.journal.next_seq();
+        let finished = self.make_visible().and_then(|()| self.sink.take(&self.unfinished, end));
+        match finished {
+            Ok(()) => {
+                if matches!(self.sink, Sink::EventLog(..)) {
+                    self.progress.consumed(end, None);
+                }
+                self.progress.ready(end);
+                if self.progress.is_stuck() {
+                    info!("committed forms are finished");
+                    self.progress.stuck(false);
+                }
+                self.unfinished.clear();
+                Ok(())
+            }
+            Err(error) => {
+                self.progress.stuck(true);
+                Err(error)
+            }
+        }
+    }
+
+    fn make_visible(&self) -> io::Result<()> {
+        self.unfinished.iter().try_for_each(|file| self.directory.publish(&file.id))?;
+        self.directory.sync_files()
+    }
+}
+
+impl Sink {
+    fn take(&mut self, files: &[StoredFile], end: u64) -> io::Result<()> {
+        let Self::EventLog(log, cursor) = self else { return Ok(()) };
+        let mut lines = Vec::new();
+        for file in files {
+            Event::new(&file.id, &file.meta).write_line(&mut lines)?;
+        }
+        log.append(&lines)?;
+        cursor.advance(end);
+        Ok(())
+    }
+}
+
+/// Callers that went away are not told; files still armed are removed here, behind their form's failure.
+fn answer(forms: Vec<Form>, result: &Result<(), CommitError>) {
+    for form in forms {
+        drop(form.files);
+        let _ = form.answer.send(result.clone());
+    }
+}

@@ -1,0 +1,194 @@
+//! The directory's layout and the moves in it. Every path is relative to an open directory, so that a renamed or
+//! remounted parent changes nothing under a running process.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::meta::{self, FileMeta, sidecar_name};
+use super::{Durability, FileId, OpenError};
+
+const DIR_MODE: u32 = 0o700;
+const DELETED_SUFFIX: &str = ".deleted";
+
+/// The open directory and the lock on it.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    root: OwnedFd,
+    files: OwnedFd,
+    spool: OwnedFd,
+    /// Holds the flock as long as it is open.
+    outbox: OwnedFd,
+    durability: Durability,
+    xattr_bytes_max: usize,
+}
+
+impl Directory {
+    pub(super) fn open(dir: &Path, durability: Durability, xattr_bytes_max: usize) -> Result<Self, OpenError> {
+        let error = |doing| move |source| OpenError::Io { dir: dir.to_owned(), doing, source };
+        let make = || {
+            DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)?;
+            let root = open_dir(rustix::fs::CWD, dir)?;
+            let [files, spool, outbox] = ["files", "spool", "outbox"].map(|name| make_dir(root.as_fd(), name));
+            Ok((root, files?, spool?, outbox?))
+        };
+        let (root, files, spool, outbox) = make().map_err(error("make or open its directories"))?;
+        match rustix::fs::flock(&outbox, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(OpenError::InUse { dir: dir.to_owned() }),
+            Err(errno) => return Err(error("lock it")(errno.into())),
+        }
+        let directory = Self { root, files, spool, outbox, durability, xattr_bytes_max };
+        directory.one_file_system().map_err(error("rename between its directories"))?;
+        directory.sync_fd(&directory.root).map_err(error("sync it"))?;
+        Ok(directory)
+    }
+
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    pub(crate) fn outbox(&self) -> BorrowedFd<'_> {
+        self.outbox.as_fd()
+    }
+
+    /// Data and size, as the durability promises.
+    pub(crate) fn sync_data(&self, file: &File) -> io::Result<()> {
+        match self.durability {
+            Durability::Fsync => file.sync_data(),
+            Durability::None => Ok(()),
+        }
+    }
+
+    /// Names in a directory, or data and every attribute of a file.
+    pub(crate) fn sync_fd(&self, fd: impl AsFd) -> io::Result<()> {
+        match self.durability {
+            Durability::Fsync => Ok(rustix::fs::fsync(fd)?),
+            Durability::None => Ok(()),
+        }
+    }
+
+    pub(super) fn create_spool(&self, id: &FileId) -> io::Result<File> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.spool, id.to_string(), flags, Mode::RUSR | Mode::WUSR)?.into())
+    }
+
+    /// Makes a spool file's bytes and metadata durable. fsync rather than fdatasync: an extended attribute is inode
+    /// metadata that fdatasync may leave behind, and a new file's size makes both write the inode anyway.
+    pub(super) fn seal_spool(&self, id: &FileId, file: &File, meta: &FileMeta) -> io::Result<()> {
+        meta::write(self.xattr_bytes_max, file, self.spool.as_fd(), id, meta, |sidecar| self.sync_fd(sidecar))?;
+        self.sync_fd(file)
+    }
+
+    pub(super) fn remove_spool(&self, id: &FileId) -> io::Result<()> {
+        ignore_missing(rustix::fs::unlinkat(&self.spool, sidecar_name(id), AtFlags::empty()))?;
+        ignore_missing(rustix::fs::unlinkat(&self.spool, id.to_string(), AtFlags::empty()))
+    }
+
+    /// Makes a sealed file visible; done twice it is done once. The sidecar goes first: a visible file has its metadata.
+    pub(super) fn publish(&self, id: &FileId) -> io::Result<()> {
+        for name in [sidecar_name(id), id.to_string()] {
+            ignore_missing(rustix::fs::renameat(&self.spool, &name, &self.files, &name))?;
+        }
+        Ok(())
+    }
+
+    /// The names of sealed files, before the journal may speak of them.
+    pub(super) fn sync_spool(&self) -> io::Result<()> {
+        self.sync_fd(&self.spool)
+    }
+
+    /// The names of published files. `spool/` needs no sync of its own: a name that stays behind there after a power
+    /// cut is the same inode, and is renamed again or swept.
+    pub(super) fn sync_files(&self) -> io::Result<()> {
+        self.sync_fd(&self.files)
+    }
+
+    pub(super) fn open_file(&self, id: &FileId) -> io::Result<Option<(File, FileMeta)>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&self.files, id.to_string(), flags, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        let meta = meta::read(&file, self.files.as_fd(), id)?;
+        Ok(Some((file, meta)))
+    }
+
+    /// Through `spool/`, so that a crash between file and sidecar leaves work for the sweep and no orphan.
+    pub(super) fn delete_file(&self, id: &FileId) -> io::Result<bool> {
+        let doomed = format!("{id}{DELETED_SUFFIX}");
+        match rustix::fs::renameat(&self.files, id.to_string(), &self.spool, &doomed) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => return Ok(false),
+            Err(errno) => return Err(errno.into()),
+        }
+        self.finish_delete(id, &doomed)?;
+        self.sync_files()?;
+        Ok(true)
+    }
+
+    fn finish_delete(&self, id: &FileId, doomed: &str) -> io::Result<()> {
+        ignore_missing(rustix::fs::unlinkat(&self.files, sidecar_name(id), AtFlags::empty()))?;
+        ignore_missing(rustix::fs::unlinkat(&self.spool, doomed, AtFlags::empty()))
+    }
+
+    /// Ids of the files left in `spool/`.
+    pub(super) fn spooled(&self) -> io::Result<Vec<FileId>> {
+        Ok(names(&self.spool)?.iter().filter_map(|name| FileId::parse(name)).collect())
+    }
+
+    /// Empties `spool/`: what is still there was never committed, or was being deleted.
+    pub(crate) fn sweep_spool(&self) -> io::Result<()> {
+        for name in names(&self.spool)? {
+            match name.strip_suffix(DELETED_SUFFIX).and_then(FileId::parse) {
+                Some(id) => self.finish_delete(&id, &name)?,
+                None => ignore_missing(rustix::fs::unlinkat(&self.spool, &name, AtFlags::empty()))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn one_file_system(&self) -> io::Result<()> {
+        let device = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| stat.st_dev);
+        if device(&self.spool)? == device(&self.files)? { Ok(()) } else { Err(Errno::XDEV.into()) }
+    }
+}
+
+/// Names in a directory, but `.` and `..`.
+pub(crate) fn names(dir: impl AsFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().to_str()
+            && name != "."
+            && name != ".."
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+fn make_dir(root: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    match rustix::fs::mkdirat(root, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => open_dir(root, Path::new(name)),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn open_dir(parent: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(parent, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn ignore_missing(result: rustix::io::Result<()>) -> io::Result<()> {
+    match result {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}

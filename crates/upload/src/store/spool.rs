@@ -1,0 +1,97 @@
+//! A file on its way in: written, sealed, then committed or dropped.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::{Directory, FileId, FileMeta, StoreError};
+
+/// A file being written. Dropped before [`seal`](Self::seal), it is removed.
+#[derive(Debug)]
+pub struct SpoolFile {
+    // Closed before the name is removed: fields drop in order, and the last close frees the blocks.
+    file: File,
+    name: SpoolName,
+}
+
+/// A file whose bytes and metadata are durable, but not visible yet. Dropped uncommitted, it is removed.
+#[derive(Debug)]
+pub struct Sealed {
+    meta: FileMeta,
+    name: SpoolName,
+}
+
+impl SpoolFile {
+    pub(super) fn create(directory: &Arc<Directory>) -> Result<Self, StoreError> {
+        let error = |source| StoreError::new("create a spool file", source);
+        let id = FileId::generate().map_err(error)?;
+        let file = directory.create_spool(&id).map_err(error)?;
+        Ok(Self { file, name: SpoolName { directory: Arc::clone(directory), id, armed: true } })
+    }
+
+    #[must_use]
+    pub fn id(&self) -> &FileId {
+        &self.name.id
+    }
+
+    /// Write the content here, from offset 0.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Writes the metadata and syncs both as the durability promises. Blocks for the disk.
+    ///
+    /// # Errors
+    /// Any of the file system's; the file is then removed.
+    pub fn seal(self, meta: FileMeta) -> Result<Sealed, StoreError> {
+        let sealed = self.name.directory.seal_spool(&self.name.id, &self.file, &meta);
+        sealed.map_err(|source| StoreError::new("make an uploaded file durable", source))?;
+        Ok(Sealed { meta, name: self.name })
+    }
+}
+
+impl Sealed {
+    #[must_use]
+    pub fn id(&self) -> &FileId {
+        &self.name.id
+    }
+
+    #[must_use]
+    pub fn meta(&self) -> &FileMeta {
+        &self.meta
+    }
+
+    /// The journal speaks of the file, or may: from here on only recovery or the committer moves it.
+    pub(super) fn disarm(&mut self) {
+        self.name.armed = false;
+    }
+}
+
+/// A name in `spool/` that is removed with its owner.
+#[derive(Debug)]
+struct SpoolName {
+    directory: Arc<Directory>,
+    id: FileId,
+    armed: bool,
+}
+
+impl Drop for SpoolName {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let (directory, id) = (Arc::clone(&self.directory), self.id);
+        let remove = move || {
+            if let Err(error) = directory.remove_spool(&id) {
+                warn!(%id, %error, "a spool file stays until the next start");
+            }
+        };
+        // Freeing a large file takes milliseconds: not on an async worker. Bounded by the uploads in flight.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
+        }
+    }
+}
