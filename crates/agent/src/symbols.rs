@@ -48,6 +48,20 @@ impl Symbols {
         self.locations.get(&address).map_or(&[], |location| &location.frames)
     }
 
+    /// The frames of the address that called for memory: those of the standard library are left out where the
+    /// program's follow.
+    pub(crate) fn leaf_frames(&self, address: u64) -> &[Frame] {
+        let frames = self.frames(address);
+        let program = frames.iter().position(|frame| !names::is_standard_library(&frame.function));
+        &frames[program.unwrap_or(0)..]
+    }
+
+    /// Whether all that stands at an address is the standard library.
+    pub(crate) fn is_standard_library(&self, address: u64) -> bool {
+        let frames = self.frames(address);
+        !frames.is_empty() && frames.iter().all(|frame| names::is_standard_library(&frame.function))
+    }
+
     /// The function that the machine executes at an address, or nothing.
     pub(crate) fn function(&self, address: u64) -> &str {
         self.frames(address).last().map_or("", |frame| &frame.function)

@@ -1,6 +1,7 @@
 //! pprof's protocol buffer (google/pprof's `proto/profile.proto`), written by hand and gzipped.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::Write;
 
 use flate2::Compression;
@@ -36,10 +37,13 @@ fn protobuf(profile: &Profile, symbols: &Symbols, kind: Kind) -> Vec<u8> {
         let alloc = counted.alloc.unwrap_or_default();
         let values = [alloc.objects, alloc.bytes, counted.inuse.objects, counted.inuse.bytes];
         ids.clear();
-        ids.extend(counted.stack.iter().map(|&return_address| tables.location(return_address)));
+        let stack = counted.stack.iter().enumerate();
+        ids.extend(stack.map(|(depth, &return_address)| tables.location(return_address, depth == 0)));
         sample.clear();
         sample.packed(1, ids.iter().copied());
-        sample.packed(2, values[if has_alloc { 0 } else { 2 }..].iter().map(|value| value.cast_unsigned()));
+        // Rounded once, here; `as` saturates, far above what an address space holds.
+        let whole = values[if has_alloc { 0 } else { 2 }..].iter().map(|value| value.round() as i64);
+        sample.packed(2, whole.map(i64::cast_unsigned));
         out.message(2, &sample);
     }
     tables.write_mappings(&mut out);
@@ -65,7 +69,8 @@ struct Tables<'a> {
     symbols: &'a Symbols,
     strings: Strings<'a>,
     mappings: Vec<(&'a Mapping, Filled)>,
-    location_ids: HashMap<u64, u64>,
+    /// By return address and whether it is a leaf, which shows fewer of the calls inlined there.
+    location_ids: HashMap<(u64, bool), u64>,
     locations: Message,
     function_ids: HashMap<(&'a str, &'a str), u64>,
     functions: Message,
@@ -102,15 +107,16 @@ impl<'a> Tables<'a> {
         value_type
     }
 
-    fn location(&mut self, return_address: u64) -> u64 {
-        if let Some(&id) = self.location_ids.get(&return_address) {
-            return id;
-        }
+    fn location(&mut self, return_address: u64, is_leaf: bool) -> u64 {
         let id = self.location_ids.len() as u64 + 1;
-        self.location_ids.insert(return_address, id);
+        match self.location_ids.entry((return_address, is_leaf)) {
+            Entry::Occupied(known) => return *known.get(),
+            Entry::Vacant(unknown) => unknown.insert(id),
+        };
+        let symbols = self.symbols;
         let address = return_address.saturating_sub(1);
         let mapping = self.mappings.iter().position(|(mapping, _)| mapping.contains(address));
-        let frames = self.symbols.frames(address);
+        let frames = if is_leaf { symbols.leaf_frames(address) } else { symbols.frames(address) };
         let mut location = Message::default();
         location.uint(1, id);
         location.uint(2, mapping.map_or(0, |index| index as u64 + 1));

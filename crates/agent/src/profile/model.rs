@@ -27,11 +27,12 @@ pub(crate) struct Sample {
     pub(crate) alloc: Option<Count>,
 }
 
-/// Objects and bytes, estimated from the samples (unbiased). Negative in a difference that shrank.
+/// Objects and bytes, estimated from the samples (unbiased), so that neither is whole. Negative in a difference that
+/// shrank.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Count {
-    pub(crate) objects: i64,
-    pub(crate) bytes: i64,
+    pub(crate) objects: f64,
+    pub(crate) bytes: f64,
 }
 
 /// One executable mapping of an object file.
@@ -59,39 +60,35 @@ impl Count {
     /// The number of objects and bytes that `sampled` ones stand for: both divided by the chance that an allocation
     /// of their mean size is sampled, `1 - exp(-mean / period)` (jemalloc's doc_internal/PROFILING_INTERNALS.md).
     pub(crate) fn unbiased(sampled: Count, period_bytes: u64) -> Count {
-        let chance = sampled.chance(period_bytes);
-        Count { objects: scaled(sampled.objects, 1.0 / chance), bytes: scaled(sampled.bytes, 1.0 / chance) }
+        sampled.scaled(1.0 / sampled.chance(period_bytes))
     }
 
-    /// The inverse of [`Count::unbiased`]: what the sampler saw.
+    /// The inverse of [`Count::unbiased`]: what the sampler saw. Exact for one stack; for some added up, close.
     pub(crate) fn sampled(self, period_bytes: u64) -> Count {
-        // Both counts were divided by the same number, so that the mean, and with it the chance, is what it was.
-        let chance = self.chance(period_bytes);
-        Count { objects: scaled(self.objects, chance), bytes: scaled(self.bytes, chance) }
+        // Both numbers were divided by the same chance, so that the mean, and with it the chance, is what it was.
+        self.scaled(self.chance(period_bytes))
     }
 
     fn chance(self, period_bytes: u64) -> f64 {
-        if self.objects == 0 || self.bytes == 0 || period_bytes <= 1 {
+        if self.objects == 0.0 || self.bytes == 0.0 || period_bytes <= 1 {
             return 1.0;
         }
-        let mean_bytes = self.bytes as f64 / self.objects as f64;
-        -(-mean_bytes / period_bytes as f64).exp_m1()
+        -(-self.bytes / self.objects / period_bytes as f64).exp_m1()
+    }
+
+    fn scaled(self, by: f64) -> Count {
+        Count { objects: self.objects * by, bytes: self.bytes * by }
     }
 
     fn plus(self, other: Count) -> Count {
-        Count {
-            objects: self.objects.saturating_add(other.objects),
-            bytes: self.bytes.saturating_add(other.bytes),
-        }
+        Count { objects: self.objects + other.objects, bytes: self.bytes + other.bytes }
     }
 
     fn minus(self, other: Count) -> Count {
-        Count {
-            objects: self.objects.saturating_sub(other.objects),
-            bytes: self.bytes.saturating_sub(other.bytes),
-        }
+        Count { objects: self.objects - other.objects, bytes: self.bytes - other.bytes }
     }
 
+    /// Exact: an estimate that did not change was computed from the same numbers.
     fn is_zero(self) -> bool {
         self == Count::default()
     }
@@ -146,18 +143,6 @@ impl Profile {
         self.duration_nanos = self.taken_unix_nanos.saturating_sub(before.taken_unix_nanos).max(0);
         self
     }
-
-    /// The sum over all samples: live, and ever allocated.
-    pub(crate) fn totals(&self) -> (Count, Option<Count>) {
-        self.samples.iter().fold((Count::default(), None), |(inuse, alloc), sample| {
-            (inuse.plus(sample.inuse), either(alloc, sample.alloc, Count::plus))
-        })
-    }
-}
-
-fn scaled(value: i64, by: f64) -> i64 {
-    // `as` saturates, and what an address space holds is far below 2^63.
-    (value as f64 * by).round() as i64
 }
 
 fn either(one: Option<Count>, other: Option<Count>, both: fn(Count, Count) -> Count) -> Option<Count> {
@@ -171,8 +156,12 @@ fn either(one: Option<Count>, other: Option<Count>, both: fn(Count, Count) -> Co
 mod tests {
     use super::*;
 
-    fn sample(stack: &[u64], objects: i64, bytes: i64) -> Sample {
-        Sample { stack: stack.into(), inuse: Count { objects, bytes }, alloc: None }
+    fn count(objects: f64, bytes: f64) -> Count {
+        Count { objects, bytes }
+    }
+
+    fn sample(stack: &[u64], objects: f64, bytes: f64) -> Sample {
+        Sample { stack: stack.into(), inuse: count(objects, bytes), alloc: None }
     }
 
     fn profile(taken_unix_nanos: i64, samples: Vec<Sample>) -> Profile {
@@ -181,60 +170,59 @@ mod tests {
 
     #[test]
     fn small_objects_stand_for_many_and_large_ones_for_themselves() {
-        let period = 512 << 10;
-        // 1 - exp(-64 / 524288) = 1.2206e-4
-        let small = Count::unbiased(Count { objects: 3, bytes: 192 }, period);
-        assert_eq!(small, Count { objects: 24_578, bytes: 1_572_960 });
-        // 1 - exp(-2) = 0.864665
-        let mebibytes = Count::unbiased(Count { objects: 10, bytes: 10 << 20 }, period);
-        assert_eq!(mebibytes, Count { objects: 12, bytes: 12_126_967 });
-        let huge = Count { objects: 1, bytes: 1 << 30 };
-        assert_eq!(Count::unbiased(huge, period), huge);
+        // 1 / (1 - exp(-64 / 524288)), 1 / (1 - exp(-2)) and 1 / (1 - exp(-2048)), computed apart.
+        for (sampled, factor) in [
+            (count(3.0, 192.0), 8192.500_010_172_5),
+            (count(10.0, 10.0 * 1_048_576.0), 1.156_517_642_749_665_6),
+            (count(1.0, 1_073_741_824.0), 1.0),
+        ] {
+            let estimate = Count::unbiased(sampled, 512 << 10);
+            assert!((estimate.objects / sampled.objects / factor - 1.0).abs() < 1e-9, "{estimate:?}");
+            assert!((estimate.bytes / sampled.bytes / factor - 1.0).abs() < 1e-9, "{estimate:?}");
+        }
     }
 
     #[test]
     fn nothing_live_stays_nothing() {
         for period in [0, 1, 512 << 10] {
             assert_eq!(Count::unbiased(Count::default(), period), Count::default());
-            let no_objects = Count { objects: 0, bytes: 17 };
-            assert_eq!(Count::unbiased(no_objects, period), no_objects);
+            assert_eq!(Count::unbiased(count(0.0, 17.0), period), count(0.0, 17.0));
         }
     }
 
     #[test]
     fn what_was_sampled_comes_back_from_the_estimate() {
-        for sampled in [(1, 16), (3, 192), (7, 7 * 8192), (100, 640_000), (2, 4 << 20), (0, 0)] {
-            let sampled = Count { objects: sampled.0, bytes: sampled.1 };
-            let back = Count::unbiased(sampled, 512 << 10).sampled(512 << 10);
-            assert_eq!(back.objects, sampled.objects);
-            assert!((back.bytes - sampled.bytes).abs() <= sampled.bytes / 1000 + 1, "{back:?} {sampled:?}");
+        for (objects, bytes) in [(1.0, 16.0), (3.0, 192.0), (100.0, 640_000.0), (2.0, 2_097_152.0), (0.0, 0.0)] {
+            let back = Count::unbiased(count(objects, bytes), 512 << 10).sampled(512 << 10);
+            assert!((back.objects - objects).abs() < 1e-6 && (back.bytes - bytes).abs() < 1e-3, "{back:?}");
         }
     }
 
     #[test]
     fn equal_stacks_add_up() {
-        let mut merged = profile(0, vec![sample(&[1, 2], 1, 10), sample(&[3], 1, 5), sample(&[1, 2], 2, 20)]);
+        let samples = vec![sample(&[1, 2], 1.0, 10.0), sample(&[3], 1.0, 5.0), sample(&[1, 2], 2.0, 20.0)];
+        let mut merged = profile(0, samples);
         merged.merge_equal_stacks();
-        assert_eq!(merged.samples, [sample(&[1, 2], 3, 30), sample(&[3], 1, 5)]);
+        assert_eq!(merged.samples, [sample(&[1, 2], 3.0, 30.0), sample(&[3], 1.0, 5.0)]);
     }
 
     #[test]
     fn a_delta_has_growth_loss_and_the_time_between() {
-        let before = profile(1_000, vec![sample(&[1], 1, 10), sample(&[2], 2, 20), sample(&[3], 3, 30)]);
-        let after = profile(5_000, vec![sample(&[1], 1, 10), sample(&[2], 5, 50), sample(&[4], 4, 40)]);
-        let delta = after.delta(&before);
-        assert_eq!(delta.samples, [sample(&[2], 3, 30), sample(&[4], 4, 40), sample(&[3], -3, -30)]);
-        assert_eq!(delta.duration_nanos, 4_000);
-        assert_eq!(delta.taken_unix_nanos, 5_000);
+        let before = [sample(&[1], 1.0, 10.0), sample(&[2], 2.0, 20.0), sample(&[3], 3.0, 30.0)];
+        let after = [sample(&[1], 1.0, 10.0), sample(&[2], 5.0, 50.0), sample(&[4], 4.0, 40.0)];
+        let delta = profile(5_000, after.into()).delta(&profile(1_000, before.into()));
+        let expected = [sample(&[2], 3.0, 30.0), sample(&[4], 4.0, 40.0), sample(&[3], -3.0, -30.0)];
+        assert_eq!(delta.samples, expected);
+        assert_eq!((delta.taken_unix_nanos, delta.duration_nanos), (5_000, 4_000));
     }
 
     #[test]
     fn a_delta_of_allocations_never_goes_below_zero_for_a_forgotten_stack() {
-        let count = |objects, bytes| Count { objects, bytes };
         let counted = |inuse, alloc| Sample { stack: [9].into(), inuse, alloc: Some(alloc) };
-        let before = profile(0, vec![counted(count(1, 10), count(7, 70))]);
-        let later = profile(1, vec![counted(count(1, 10), count(9, 90))]);
-        assert_eq!(later.delta(&before).samples, [counted(count(0, 0), count(2, 20))]);
-        assert_eq!(profile(1, vec![]).delta(&before).samples, [counted(count(-1, -10), count(0, 0))]);
+        let before = profile(0, vec![counted(count(1.0, 10.0), count(7.0, 70.0))]);
+        let later = profile(1, vec![counted(count(1.0, 10.0), count(9.0, 90.0))]);
+        assert_eq!(later.delta(&before).samples, [counted(count(0.0, 0.0), count(2.0, 20.0))]);
+        let forgotten = profile(1, vec![]).delta(&before).samples;
+        assert_eq!(forgotten, [counted(count(-1.0, -10.0), count(0.0, 0.0))]);
     }
 }

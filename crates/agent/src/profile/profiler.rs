@@ -70,7 +70,7 @@ pub(crate) struct Rendered {
 #[derive(Debug)]
 pub(crate) struct Profiler {
     jobs: Option<SyncSender<Job>>,
-    /// One permit: a job's, from before it is sent until it is done, also if nobody waits for it any more.
+    /// One permit: a job's, from before it is sent until it is answered, also if nobody waits for it any more.
     flight: Arc<Semaphore>,
     waiting_deltas: Semaphore,
     metrics: Metrics,
@@ -84,20 +84,18 @@ struct Metrics {
 }
 
 #[derive(Debug)]
-struct Job {
-    work: Work,
-    _flight: OwnedSemaphorePermit,
-}
-
-#[derive(Debug)]
-enum Work {
+enum Job {
     Take(Query, Reply<Rendered>),
     Capture { gc: bool, reply: Reply<Profile> },
     TakeSince(Box<Profile>, Query, Reply<Rendered>),
     Symbolize(Vec<u64>, Reply<Vec<(u64, String)>>),
 }
 
-type Reply<T> = oneshot::Sender<Result<T, ProfileError>>;
+#[derive(Debug)]
+struct Reply<T> {
+    to: oneshot::Sender<Result<T, ProfileError>>,
+    flight: OwnedSemaphorePermit,
+}
 
 impl Profiler {
     /// Starts the thread, also where there is nothing to profile: it still names addresses.
@@ -130,13 +128,13 @@ impl Profiler {
             return Err(ProfileError::Disabled);
         }
         let Some(seconds) = query.seconds else {
-            return self.ask(self.permit_now()?, |reply| Work::Take(query, reply)).await;
+            return self.ask(self.permit_now()?, |reply| Job::Take(query, reply)).await;
         };
         let _waiting = self.waiting_deltas.try_acquire().map_err(|_| ProfileError::Busy)?;
-        let before = self.ask(self.permit_now()?, |reply| Work::Capture { gc: query.gc, reply }).await?;
+        let before = self.ask(self.permit_now()?, |reply| Job::Capture { gc: query.gc, reply }).await?;
         tokio::time::sleep(Duration::from_secs(seconds.into())).await;
         let permit = self.permit_soon().await?;
-        self.ask(permit, |reply| Work::TakeSince(Box::new(before), query, reply)).await
+        self.ask(permit, |reply| Job::TakeSince(Box::new(before), query, reply)).await
     }
 
     /// The functions at addresses as they stand in a profile's locations, in the order given. Those without a name
@@ -150,7 +148,7 @@ impl Profiler {
             return Err(ProfileError::Failed(format!("more than {ADDRESSES_MAX} addresses")));
         }
         let permit = self.permit_soon().await?;
-        self.ask(permit, |reply| Work::Symbolize(addresses, reply)).await
+        self.ask(permit, |reply| Job::Symbolize(addresses, reply)).await
     }
 
     /// `heap_profile_duration_seconds` and `heap_profile_failures_total`.
@@ -170,12 +168,12 @@ impl Profiler {
     async fn ask<T>(
         &self,
         permit: OwnedSemaphorePermit,
-        work: impl FnOnce(Reply<T>) -> Work,
+        job: impl FnOnce(Reply<T>) -> Job,
     ) -> Result<T, ProfileError> {
         let ended = || ProfileError::Failed("the profiler gave no answer".to_owned());
-        let (reply, answer) = oneshot::channel();
-        let job = Job { work: work(reply), _flight: permit };
-        // The permit says that the thread is idle, so that the queue of one has room.
+        let (to, answer) = oneshot::channel();
+        let job = job(Reply { to, flight: permit });
+        // Only the holder of the permit sends, and the job before was taken: the queue of one has room.
         self.jobs.as_ref().ok_or_else(ended)?.try_send(job).map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
     }
@@ -188,6 +186,14 @@ impl Drop for Profiler {
             // A panic was contained and logged where it happened.
             let _ = thread.join();
         }
+    }
+}
+
+impl<T> Reply<T> {
+    /// Answers, unless nobody waits any more. Whoever gets the answer may ask again at once.
+    fn send(self, outcome: Result<T, ProfileError>) {
+        drop(self.flight);
+        let _ = self.to.send(outcome);
     }
 }
 
@@ -211,7 +217,7 @@ fn run(queue: &Receiver<Job>, metrics: &Metrics) {
     let mut resolver = Resolver::default();
     while let Ok(job) = queue.recv() {
         // Debug information is input from outside: a panic over it ends the job and not the thread.
-        let outcome = catch_unwind(AssertUnwindSafe(|| perform(job.work, &mut resolver, metrics)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| perform(job, &mut resolver, metrics)));
         if outcome.is_err() {
             metrics.failures.inc();
             resolver = Resolver::default();
@@ -223,23 +229,22 @@ fn run(queue: &Receiver<Job>, metrics: &Metrics) {
     }
 }
 
-/// A reply that nobody waits for any more is dropped.
-fn perform(work: Work, resolver: &mut Resolver, metrics: &Metrics) {
-    match work {
-        Work::Take(query, reply) => {
+fn perform(job: Job, resolver: &mut Resolver, metrics: &Metrics) {
+    match job {
+        Job::Take(query, reply) => {
             let rendered = metrics.observe(|| Ok(render(capture(query.gc)?, query, resolver)));
-            let _ = reply.send(rendered);
+            reply.send(rendered);
         }
-        Work::Capture { gc, reply } => {
-            let _ = reply.send(metrics.observe(|| capture(gc)));
+        Job::Capture { gc, reply } => {
+            reply.send(metrics.observe(|| capture(gc)));
         }
-        Work::TakeSince(before, query, reply) => {
+        Job::TakeSince(before, query, reply) => {
             let rendered =
                 metrics.observe(|| Ok(render(capture(query.gc)?.delta(&before), query, resolver)));
-            let _ = reply.send(rendered);
+            reply.send(rendered);
         }
-        Work::Symbolize(addresses, reply) => {
-            let _ = reply.send(symbolize(&addresses, resolver));
+        Job::Symbolize(addresses, reply) => {
+            reply.send(symbolize(&addresses, resolver));
         }
     }
 }
@@ -270,7 +275,7 @@ fn render(mut profile: Profile, query: Query, resolver: &mut Resolver) -> Render
     let addresses = profile.samples.iter().flat_map(|sample| sample.stack.iter());
     let addresses = addresses.map(|return_address| return_address.saturating_sub(1));
     let symbols = resolver.resolve(addresses, &profile.mappings);
-    strip::strip_allocator(&mut profile, symbols);
+    strip::start_at_program(&mut profile, symbols);
     let body = if query.debug {
         text::go_text(&profile, symbols).into_bytes()
     } else {

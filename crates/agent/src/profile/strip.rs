@@ -1,4 +1,5 @@
-//! Drops the allocator's own frames from the leaf end of stacks, so that a profile starts where the program does.
+//! Drops the allocator's own frames, and the standard library's that called it, from the leaf end of stacks: a
+//! profile starts where the program does, as Go's does above `runtime`.
 
 use super::model::Profile;
 use crate::symbols::{Symbols, names};
@@ -9,13 +10,17 @@ const DEPTH_MAX: usize = 16;
 
 /// Strips every stack by its symbols, then adds up those that became equal. A stack whose frames have no symbols
 /// stays as it is.
-pub(crate) fn strip_allocator(profile: &mut Profile, symbols: &Symbols) {
+pub(crate) fn start_at_program(profile: &mut Profile, symbols: &Symbols) {
     for sample in &mut profile.samples {
         // Called by no one but the program, the last entry point ends the allocator's part of the stack.
         let entry = sample.stack.iter().take(DEPTH_MAX).rposition(|&return_address| {
             names::is_allocator(symbols.function(return_address.saturating_sub(1)))
         });
-        let keep_from = entry.map_or(0, |entry| entry + 1).min(sample.stack.len().saturating_sub(1));
+        let caller = entry.map_or(0, |entry| entry + 1).min(sample.stack.len().saturating_sub(1));
+        let is_library = |return_address: &u64| symbols.is_standard_library(return_address.saturating_sub(1));
+        let program = sample.stack[caller..].iter().position(|return_address| !is_library(return_address));
+        // A stack of nothing but the library (a thread's own start) is kept whole.
+        let keep_from = caller + program.unwrap_or(0);
         if keep_from > 0 {
             sample.stack = sample.stack[keep_from..].into();
         }
@@ -39,32 +44,35 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_starts_at_the_caller_of_the_allocator() {
+    fn a_stack_starts_where_the_program_calls_for_memory() {
         let symbols = symbols(&[
             (10, "prof_backtrace_impl"),
             (11, "malloc"),
             (12, "<tikv_jemallocator::Jemalloc as core::alloc::global::GlobalAlloc>::alloc"),
             (13, "__rustc::__rust_alloc"),
             (14, "__rustc::__rust_realloc"),
+            (15, "alloc::raw_vec::RawVec::grow_one"),
+            (16, "std::thread::start"),
             (20, "shop::basket::add"),
             (21, "rd_strdup"),
             (22, "shop::main"),
         ]);
-        let one = Count { objects: 1, bytes: 8 };
+        let one = Count { objects: 1.0, bytes: 8.0 };
         let sample = |stack: &[u64]| Sample { stack: stack.into(), inuse: one, alloc: None };
         let mut profile = Profile {
             samples: vec![
                 sample(&[10, 11, 12, 13, 20, 22]),
                 sample(&[10, 11, 21, 22]),
-                sample(&[10, 14, 20, 22]),
+                sample(&[10, 14, 15, 20, 15, 22]),
+                sample(&[10, 11, 16, 15]),
                 sample(&[99, 98]),
                 sample(&[10, 11]),
             ],
             ..Profile::default()
         };
-        strip_allocator(&mut profile, &symbols);
+        start_at_program(&mut profile, &symbols);
         let stacks: Vec<_> = profile.samples.iter().map(|sample| (&*sample.stack, sample.inuse.objects)).collect();
-        let expected: [(&[u64], i64); 4] = [(&[20, 22], 2), (&[21, 22], 1), (&[99, 98], 1), (&[11], 1)];
+        let expected: [(&[u64], f64); 6] = [(&[20, 22], 1.0), (&[21, 22], 1.0), (&[20, 15, 22], 1.0), (&[16, 15], 1.0), (&[99, 98], 1.0), (&[11], 1.0)];
         assert_eq!(stacks, expected);
     }
 }

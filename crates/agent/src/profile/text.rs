@@ -1,6 +1,5 @@
 //! The text that Go's `runtime/pprof` writes for `debug=1`, for people and for tools that read the old form.
 
-use std::cmp::Reverse;
 use std::fmt::Write;
 
 use super::model::{Profile, Sample};
@@ -13,7 +12,7 @@ use crate::symbols::Symbols;
 /// estimates.
 pub(crate) fn go_text(profile: &Profile, symbols: &Symbols) -> String {
     let mut samples: Vec<&Sample> = profile.samples.iter().collect();
-    samples.sort_by_key(|sample| Reverse(sample.inuse.bytes));
+    samples.sort_by(|one, other| other.inuse.bytes.total_cmp(&one.inuse.bytes));
     let mut records = String::new();
     let mut total = [0_i64; 4];
     for sample in samples {
@@ -30,7 +29,7 @@ fn sampled(sample: &Sample, period_bytes: u64) -> [i64; 4] {
     let inuse = sample.inuse.sampled(period_bytes);
     // The form always has four numbers; zeros say that allocations are not counted, as in jemalloc's own text.
     let alloc = sample.alloc.unwrap_or_default().sampled(period_bytes);
-    [inuse.objects, inuse.bytes, alloc.objects, alloc.bytes]
+    [inuse.objects, inuse.bytes, alloc.objects, alloc.bytes].map(|number| number.round() as i64)
 }
 
 fn record(out: &mut String, sample: &Sample, counts: [i64; 4], symbols: &Symbols) {
@@ -41,9 +40,9 @@ fn record(out: &mut String, sample: &Sample, counts: [i64; 4], symbols: &Symbols
         let _ = write!(out, " {address:#x}");
     }
     out.push('\n');
-    for &return_address in &sample.stack {
+    for (depth, &return_address) in sample.stack.iter().enumerate() {
         let address = return_address.saturating_sub(1);
-        let frames = symbols.frames(address);
+        let frames = if depth == 0 { symbols.leaf_frames(address) } else { symbols.frames(address) };
         let offset = symbols.function_start(address).map_or(0, |start| return_address.saturating_sub(start));
         if frames.is_empty() {
             let _ = writeln!(out, "#\t{return_address:#x}");
@@ -73,7 +72,7 @@ mod tests {
             inuse: Count::unbiased(Count { objects, bytes }, period_bytes),
             alloc: None,
         };
-        let samples = vec![sample(&[0x1100], 1, 64), sample(&[0x1100, 0x2000], 2, 2 << 20)];
+        let samples = vec![sample(&[0x1100], 1.0, 64.0), sample(&[0x1100, 0x2000], 2.0, 2_097_152.0)];
         let text = go_text(&Profile { period_bytes, samples, ..Profile::default() }, &symbols);
         assert_eq!(
             text,

@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use addr2line::gimli::DwLang;
+use addr2line::gimli::{DW_LANG_Rust, DwLang};
 
 /// A longer name is cut: a future's type can be written in thousands of characters.
 pub(crate) const NAME_BYTES_MAX: usize = 512;
 
 /// A name as people read it, from a symbol or from DWARF. `language` is what DWARF says, if anything.
 ///
-/// - Rust: the full path without the hash; closures, async functions and blocks are `{{closure}}`; type arguments of
-///   a function are dropped, an inherent method is `path::Type::method`, a trait's is `<Type as Trait>::method`.
+/// - Rust: the full path without the hash; closures, async functions and blocks are `{{closure}}`; type arguments in
+///   the path are dropped, an inherent method is `path::Type::method`, a trait's is `<Type as Trait>::method`.
 /// - C++: demangled. C: without the compiler's suffix for a copy (`.part.0`, `.constprop.0`).
 pub(crate) fn readable(raw: &str, language: Option<DwLang>) -> String {
     let demangled = match addr2line::demangle_auto(Cow::Borrowed(raw), language) {
@@ -18,7 +18,12 @@ pub(crate) fn readable(raw: &str, language: Option<DwLang>) -> String {
         name if *name == *raw && language.is_some() => addr2line::demangle_auto(name, None),
         name => name,
     };
-    let mut name = if *demangled == *raw { without_copy_suffix(raw).to_owned() } else { tidy(&demangled) };
+    let mut name = match language {
+        _ if is_mangled_rust(raw) => tidy(&demangled),
+        Some(DW_LANG_Rust) => tidy(&demangled),
+        _ if *demangled == *raw => without_copy_suffix(raw).to_owned(),
+        _ => demangled.into_owned(),
+    };
     if name.len() > NAME_BYTES_MAX {
         name.truncate(name.floor_char_boundary(NAME_BYTES_MAX - '…'.len_utf8()));
         name.push('…');
@@ -28,20 +33,52 @@ pub(crate) fn readable(raw: &str, language: Option<DwLang>) -> String {
 
 /// Whether a [readable] name is an entry point of an allocator: what a program calls for memory.
 pub(crate) fn is_allocator(name: &str) -> bool {
-    const C: [&str; 14] = [
-        "malloc", "calloc", "realloc", "reallocarray", "posix_memalign", "aligned_alloc", "memalign", "valloc",
-        "pvalloc", "mallocx", "rallocx", "xallocx", "malloc_default", "smallocx",
+    const C: [&str; 13] = [
+        "malloc",
+        "calloc",
+        "realloc",
+        "reallocarray",
+        "posix_memalign",
+        "aligned_alloc",
+        "memalign",
+        "valloc",
+        "pvalloc",
+        "mallocx",
+        "rallocx",
+        "xallocx",
+        "smallocx",
     ];
+    // What is left of jemalloc on a stack where its entry point called it last, and so gave its own frame up.
+    const INNER: [&str; 6] =
+        ["prof_backtrace_impl", "prof_backtrace", "prof_tctx_create", "malloc_default", "imalloc", "do_rallocx"];
     const RUST: [&str; 3] = ["__rust_", "__rdl_", "__rg_"];
-    let plain = name.strip_prefix("_rjem_").or_else(|| name.strip_prefix("je_")).unwrap_or(name);
+    let unprefixed = name.strip_prefix("_rjem_").unwrap_or(name);
+    let plain = unprefixed.strip_prefix("je_").unwrap_or(unprefixed);
     let shim = name.strip_prefix("__rustc::").unwrap_or(name);
     let is_shim = |prefix| {
         shim.strip_prefix(prefix).is_some_and(|rest| rest.starts_with("alloc") || rest.starts_with("realloc"))
     };
     C.contains(&plain)
+        || INNER.contains(&plain)
         || RUST.into_iter().any(is_shim)
         || name.contains("GlobalAlloc>::")
         || name.starts_with("operator new")
+}
+
+/// Whether a [readable] name is of Rust's own library: what stands between a program and the allocator when a vector
+/// grows, and is no more telling than Go's `runtime.growslice`, which Go hides as well.
+pub(crate) fn is_standard_library(name: &str) -> bool {
+    let of_library = |path: &str| {
+        let path = path.trim_start_matches(['&', '*', '[', '(', ' ']);
+        let path = ["mut ", "const ", "dyn "].into_iter().fold(path, |path, word| path.trim_start_matches(word));
+        path.split_once("::").map(|(head, _)| matches!(head, "alloc" | "core" | "std" | "hashbrown"))
+    };
+    let implemented = name.strip_prefix('<').and_then(|inner| Some((inner, as_position(inner)?)));
+    match implemented {
+        // A trait of the library for a type of the program is the program's; for a `u8` or a `T` it is not.
+        Some((inner, at)) => of_library(&inner[..at]).or_else(|| of_library(&inner[at + 4..])).unwrap_or(false),
+        None => of_library(name).unwrap_or(false),
+    }
 }
 
 /// `rd_kafka_new.part.0` is a piece of `rd_kafka_new`.
@@ -50,26 +87,36 @@ fn without_copy_suffix(name: &str) -> &str {
     COPIES.into_iter().filter_map(|suffix| name.find(suffix)).min().map_or(name, |end| &name[..end])
 }
 
+fn is_mangled_rust(raw: &str) -> bool {
+    raw.starts_with("_R") || (raw.starts_with("_ZN") && raw.contains("17h"))
+}
+
 fn tidy(demangled: &str) -> String {
     let mut tidied = String::with_capacity(demangled.len());
     let mut rest = demangled;
-    // `<path::Type>::method` of an inherent impl, as the newer mangling writes it.
     if rest.starts_with('<')
         && let Some(end) = closing(rest)
-        && !has_as(&rest[1..end])
-        && rest[end + 1..].starts_with("::")
     {
-        tidied.push_str(without_arguments(&rest[1..end]));
+        if as_position(&rest[1..end]).is_some() {
+            // `<Type as Trait>` stays as it is.
+            tidied.push_str(&rest[..=end]);
+        } else {
+            // `<path::Type<T>>::method` of an inherent impl, as the newer mangling writes it.
+            tidied.push_str(without_arguments(&rest[1..end]));
+        }
         rest = &rest[end + 1..];
     }
     while let Some(character) = rest.chars().next() {
         if let Some(after) = numbered_closure(rest) {
             tidied.push_str("{{closure}}");
             rest = after;
-        } else if let Some(end) = rest.strip_prefix("::").filter(|rest| rest.starts_with('<')).and_then(closing)
-            && !has_as(&rest[3..end + 2])
+        } else if character == '<'
+            && let Some(end) = closing(rest)
         {
-            rest = &rest[end + 3..];
+            if tidied.ends_with("::") {
+                tidied.truncate(tidied.len() - 2);
+            }
+            rest = &rest[end + 1..];
         } else {
             tidied.push(character);
             rest = &rest[character.len_utf8()..];
@@ -103,17 +150,20 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// Whether ` as ` stands outside all brackets: `Type as Trait`.
-fn has_as(text: &str) -> bool {
+/// Where ` as ` stands outside all brackets: `Type as Trait`.
+fn as_position(text: &str) -> Option<usize> {
     let mut depth = 0_i32;
-    text.bytes().enumerate().any(|(at, byte)| {
+    let mut previous = b' ';
+    for (at, byte) in text.bytes().enumerate() {
         match byte {
             b'<' => depth += 1,
-            b'>' if at > 0 && text.as_bytes()[at - 1] != b'-' => depth -= 1,
+            b'>' if previous != b'-' => depth -= 1,
+            b' ' if depth == 0 && text[at..].starts_with(" as ") => return Some(at),
             _ => {}
         }
-        depth == 0 && text.as_bytes()[at..].starts_with(b" as ")
-    })
+        previous = byte;
+    }
+    None
 }
 
 /// `path::Vec<u8>` is `path::Vec`.
@@ -139,7 +189,7 @@ mod tests {
                 "shop::basket::add::{{closure}}",
             ),
             (
-                "_ZN65_$LT$shop..Dedup$u20$as$u20$shop..stage..Stage$GT$5apply17h0123456789abcdefE",
+                "_ZN50_$LT$shop..Dedup$u20$as$u20$shop..stage..Stage$GT$5apply17h0123456789abcdefE",
                 "<shop::Dedup as shop::stage::Stage>::apply",
             ),
             // v0 mangling.
@@ -153,6 +203,7 @@ mod tests {
             ("rd_kafka_broker_add.part.0", "rd_kafka_broker_add"),
             ("prof_backtrace_impl.constprop.0", "prof_backtrace_impl"),
             ("_Znwm", "operator new(unsigned long)"),
+            ("_ZNSt6vectorIiSaIiEE9push_backERKi", "std::vector<int, std::allocator<int> >::push_back(int const&)"),
             ("main", "main"),
             ("", ""),
         ] {
@@ -168,6 +219,7 @@ mod tests {
             ("<shop::Cache<T> as shop::Store<T>>::put::<u8>", "<shop::Cache<T> as shop::Store<T>>::put"),
             ("shop::apply::<fn(u8) -> u8, <A as B>::C>", "shop::apply"),
             ("<[u8]>::concat", "[u8]::concat"),
+            ("core::option::Option<T>::map_or_else", "core::option::Option::map_or_else"),
             ("shop::{impl#3}::put", "shop::{impl#3}::put"),
             ("broken::<", "broken::<"),
         ] {
@@ -184,14 +236,47 @@ mod tests {
     #[test]
     fn allocators_are_known_by_their_symbol() {
         for name in [
-            "malloc", "je_malloc_default", "_rjem_calloc", "__rustc::__rust_alloc_zeroed", "__rust_realloc",
-            "__rustc::__rg_alloc", "__rdl_alloc", "operator new(unsigned long)",
+            "malloc",
+            "_rjem_je_malloc_default",
+            "_rjem_calloc",
+            "do_rallocx",
+            "__rustc::__rust_alloc_zeroed",
+            "__rust_realloc",
+            "__rustc::__rg_alloc",
+            "__rdl_alloc",
+            "operator new(unsigned long)",
             "<tikv_jemallocator::Jemalloc as core::alloc::global::GlobalAlloc>::realloc",
         ] {
             assert!(is_allocator(name), "{name}");
         }
         for name in ["", "strdup", "shop::malloc", "rd_malloc", "__rust_begin_short_backtrace", "je_things"] {
             assert!(!is_allocator(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_standard_library_is_told_from_the_program() {
+        for name in [
+            "alloc::vec::from_elem",
+            "hashbrown::raw::RawTable::reserve_rehash",
+            "<alloc::vec::Vec<T> as alloc::vec::spec_extend::SpecExtend<shop::Basket>>::spec_extend",
+            "<u8 as alloc::vec::spec_from_elem::SpecFromElem>::from_elem",
+            "<&mut alloc::string::String as core::fmt::Write>::write_str",
+            "<[T] as alloc::slice::Concat<Item>>::concat",
+        ] {
+            assert!(is_standard_library(name), "{name}");
+        }
+        for name in [
+            "",
+            "main",
+            "strdup",
+            "shop::alloc::grow",
+            "allocate::now",
+            "<shop::Basket as core::clone::Clone>::clone",
+            "<str as shop::Stage>::apply",
+            "{{closure}}",
+        ] {
+            assert!(!is_standard_library(name), "{name}");
         }
     }
 }

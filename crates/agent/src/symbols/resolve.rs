@@ -95,8 +95,12 @@ impl Resolver {
                     file: self.symbols.intern(""),
                     line: 0,
                 }),
-                Some(outermost) if outermost.function.is_empty() => {
-                    outermost.function = self.symbols.intern(&name());
+                // Line tables alone name an async function `{async_fn#0}`; its symbol has the path.
+                Some(outermost) if !outermost.function.contains("::") => {
+                    let name = name();
+                    if outermost.function.is_empty() || name.contains("::") {
+                        outermost.function = self.symbols.intern(&name);
+                    }
                 }
                 Some(_) => {}
             }
@@ -193,8 +197,9 @@ mod tests {
         let mut resolver = Resolver::default();
         let symbols = resolver.resolve([own, 1].into_iter(), &mappings);
         let frames = symbols.frames(own);
-        assert_eq!(&*frames[0].function, "heapline::symbols::resolve::tests::a_function_with_a_name");
-        assert!(frames[0].file.ends_with("symbols/resolve.rs") && frames[0].line > 0, "{frames:?}");
+        assert_eq!(symbols.function(own), "heapline::symbols::resolve::tests::a_function_with_a_name");
+        let outermost = &frames[frames.len() - 1];
+        assert!(outermost.file.ends_with("symbols/resolve.rs") && outermost.line > 0, "{frames:?}");
         assert_eq!(symbols.function_start(own), Some(own));
         assert!(symbols.frames(1).is_empty() && symbols.contains(1));
     }
