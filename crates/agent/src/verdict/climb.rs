@@ -18,7 +18,8 @@ const EVENNESS_MIN: f64 = 0.4;
 /// See [`crate::trend::Estimate::persistence`]: the rise may not be slackening.
 const PERSISTENCE_MIN: f64 = 0.6;
 
-/// A climb is over when the slope of its window is below this share of what raised it.
+/// A climb is over when the slope of its window is below this share of what raised it, and none is told when the
+/// next shorter window is below this share of it already.
 const CLEAR_SHARE: f64 = 1.0 / 3.0;
 
 /// A climb that was told.
@@ -31,8 +32,16 @@ pub(super) struct Alarm {
 
 /// The climb in a trend, by the shortest window that shows one.
 pub(super) fn raise(trend: &Trend, limit_bytes: f64) -> Option<Alarm> {
-    let slope = *trend.slopes.iter().find(|slope| is_climb(slope, trend.fall_bytes, limit_bytes))?;
-    Some(Alarm { slope, raised_bytes_per_second: slope.estimate.bytes_per_second })
+    let mut recent = None;
+    for slope in &trend.slopes {
+        let bytes_per_second = slope.estimate.bytes_per_second;
+        let lasts = recent.is_none_or(|recent| recent >= CLEAR_SHARE * bytes_per_second);
+        if lasts && is_climb(slope, trend.fall_bytes, limit_bytes) {
+            return Some(Alarm { slope: *slope, raised_bytes_per_second: bytes_per_second });
+        }
+        recent = Some(bytes_per_second);
+    }
+    None
 }
 
 impl Alarm {
