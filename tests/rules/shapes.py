@@ -34,12 +34,11 @@ def wander(name, step):
     """Mean-reverting noise with a memory of about an hour, 200 ± 20 MiB."""
     rng = random.Random(name)
     keep = math.exp(-step / HOUR)
-    value, last = 0.0, -1
+    value = 0.0
 
-    def at(t):
-        nonlocal value, last
-        if t != last:
-            value, last = keep * value + math.sqrt(1 - keep * keep) * rng.gauss(0, 1), t
+    def at(_age, _time):
+        nonlocal value
+        value = keep * value + math.sqrt(1 - keep * keep) * rng.gauss(0, 1)
         return 200 + 20 * value
 
     return at
@@ -74,7 +73,7 @@ TRACES = {
         ("creeping_under_a_daily_wave", 6 * 24, lambda a, t: wave(t, 150, 300) + 12 * a / DAY, None, {"ProcessMemoryCreeping"}),
         ("creeping_missed_scrapes", 6 * 24, lambda a, t: 200 + 14 * a / DAY, None, {"ProcessMemoryCreeping"}),
         ("daily_wave", 6 * 24, lambda a, t: wave(t, 100, 400), None, set()),
-        ("weekly_wave_after_its_first_week", 16 * 24, lambda a, t: week(t + 2 * DAY), None, set()),
+        ("weekly_wave_after_its_first_week", 13 * 24, lambda a, t: week(t + 2 * DAY), None, set()),
         ("nightly_batch", 6 * 24, lambda a, t: 150 + 400 * (t % DAY > 22 * HOUR), None, set()),
         ("sawtooth_30_h", 8 * 24, lambda a, t: 200 + 40 * (t % (30 * HOUR)) / (30 * HOUR), None, set()),
         ("one_step_a_deploy", 8 * 24, lambda a, t: 150 + 60 * (t > 3.5 * DAY), 3.5 * DAY, set()),
@@ -90,7 +89,7 @@ def series(name, hours, shape, life, step):
     rss, start = [], []
     for t in range(0, int(hours * HOUR), step):
         age = t % life if life else t
-        value = (shape(age, t) if shape.__code__.co_argcount == 2 else shape(t)) * MIB * (1 + rng.gauss(0, 0.005))
+        value = shape(age, t) * MIB * (1 + rng.gauss(0, 0.005))
         # One scrape in ten, and a whole hour in the middle.
         missed = name.endswith("missed_scrapes") and (rng.random() < 0.1 or 0 <= t - hours * HOUR / 2 < HOUR and hours > 12)
         rss.append("_" if missed else str(int(value)))
@@ -98,27 +97,36 @@ def series(name, hours, shape, life, step):
     return rss, start
 
 
-def test(group, name, hours, shape, life, fires):
-    step = STEP_SECONDS[group]
-    rss, start = series(name, hours, shape if shape.__code__.co_argcount == 2 else (lambda a, t: shape(t)), life, step)
-    inputs = [("process_resident_memory_bytes", rss), ("process_start_time_seconds", start)]
+def inputs(trace, step):
+    name, hours, shape, life, _ = trace
+    rss, start = series(name, hours, shape, life, step)
+    metrics = {"process_resident_memory_bytes": rss, "process_start_time_seconds": start}
     if name == "agent_embedded":
-        inputs.append(("heapline_build_info", ["1"] * len(rss)))
-    # Whatever fired at any time, by the end.
-    fired = f'count by (alertname) (count_over_time(ALERTS{{alertname=~"Process.*",alertstate="firing"}}[{hours}h]))'
+        metrics["heapline_build_info"] = ["1"] * len(rss)
+    return [
+        {"series": f'{metric}{{job="{name}",instance="a:9100"}}', "values": " ".join(values)} for metric, values in metrics.items()
+    ]
+
+
+def expectation(trace, hours_max):
+    """Whatever fired at any time, by the end."""
+    name, _, _, _, fires = trace
+    fired = f'ALERTS{{alertname=~"Process.*",alertstate="firing",job="{name}"}}[{hours_max}h]'
     return {
-        "name": name,
+        "expr": f"count by (alertname) (count_over_time({fired}))",
+        "eval_time": f"{hours_max}h",
+        "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(fires)],
+    }
+
+
+def test(group, traces):
+    """All traces of a group side by side: one evaluation of the rules serves them all."""
+    step, hours_max = STEP_SECONDS[group], max(trace[1] for trace in traces)
+    return {
+        "name": f"RSS over {group}",
         "interval": f"{step}s",
-        "input_series": [
-            {"series": f'{metric}{{job="{name}",instance="a:9100"}}', "values": " ".join(values)} for metric, values in inputs
-        ],
-        "promql_expr_test": [
-            {
-                "expr": fired,
-                "eval_time": f"{hours}h",
-                "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(fires)],
-            }
-        ],
+        "input_series": [one for trace in traces for one in inputs(trace, step)],
+        "promql_expr_test": [expectation(trace, hours_max) for trace in traces],
     }
 
 
@@ -128,7 +136,7 @@ def main():
         document = {
             "rule_files": [str(rules / "rules.yml"), str(rules / "alerts.yml")],
             "evaluation_interval": f"{STEP_SECONDS[group]}s",
-            "tests": [test(group, *trace) for trace in traces],
+            "tests": [test(group, traces)],
         }
         (out / f"shapes-{group}.yml").write_text(json.dumps(document, indent=1))
 
