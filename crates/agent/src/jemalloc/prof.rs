@@ -5,6 +5,7 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
 use std::{fs, io, ptr};
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -83,7 +84,7 @@ pub(crate) fn purge_all() {
     purge(ALL_ARENAS);
 }
 
-/// An arena that serves one thread only, so that what a burst of work leaves behind can be given back at once
+/// An arena that serves the profiler's thread only, so that what a burst of work leaves behind can be given back at once
 /// without touching the host's.
 #[derive(Debug)]
 pub(crate) struct OwnArena {
@@ -91,19 +92,17 @@ pub(crate) struct OwnArena {
 }
 
 impl OwnArena {
-    /// Makes an arena and moves the calling thread to it.
+    /// Moves the calling thread to the arena, which is made at the first call: jemalloc never gives the metadata of
+    /// one back.
     ///
-    /// jemalloc never frees an arena's metadata: make few.
-    ///
-    /// # Errors
-    ///
-    /// There are no more arenas.
-    pub(crate) fn bind_this_thread() -> Result<OwnArena, Error> {
+    /// `None` where there are no more arenas.
+    pub(crate) fn bind_this_thread() -> Option<OwnArena> {
+        static INDEX: OnceLock<Option<u32>> = OnceLock::new();
         // SAFETY: `arenas.create` returns an unsigned (jemalloc(3), arenas.create).
-        let index: u32 = unsafe { raw::read(b"arenas.create\0") }?;
+        let index = (*INDEX.get_or_init(|| unsafe { raw::read(b"arenas.create\0") }.ok()))?;
         // SAFETY: `thread.arena` is an unsigned (jemalloc(3), thread.arena).
-        unsafe { raw::write(b"thread.arena\0", index) }?;
-        Ok(OwnArena { index })
+        unsafe { raw::write(b"thread.arena\0", index) }.ok()?;
+        Some(OwnArena { index })
     }
 
     /// Gives the arena's unused pages back to the kernel. For the thread that is bound to it.

@@ -28,7 +28,8 @@ fn protobuf(profile: &Profile, symbols: &Symbols, kind: Kind) -> Vec<u8> {
     let mut tables = Tables::new(&profile.mappings, symbols);
     let mut out = Message::default();
 
-    let types = [("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"), ("inuse_space", "bytes")];
+    let types =
+        [("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"), ("inuse_space", "bytes")];
     for (name, unit) in &types[if has_alloc { 0 } else { 2 }..] {
         out.message(1, &tables.value_type(name, unit));
     }
@@ -225,5 +226,97 @@ impl Message {
         let mut packed = Message::default();
         values.for_each(|value| packed.varint(value));
         self.message(field, &packed);
+    }
+}
+
+#[cfg(test)]
+#[path = "../../tests/profile/pprof.rs"]
+mod decoder;
+
+#[cfg(test)]
+mod tests {
+    use super::decoder::Decoded;
+    use super::*;
+    use crate::profile::jeheap;
+    use crate::profile::model::{Count, Sample};
+    use crate::symbols::{Frame, Location};
+
+    const DUMP: &str = "heap_v2/1024
+  t*: 13: 1066624 [0: 0]
+@ 0x1010 0x1020 0x7f000010
+  t*: 3: 3072 [0: 0]
+@ 0x1030 0x1020 0x9999
+  t*: 10: 10485760 [0: 0]
+
+MAPPED_LIBRARIES:
+1000-2000 r-xp 00005000 fe:01 1    /srv/shop
+7f000000-7f001000 r-xp 00000000 fe:01 2    /lib/libc.so.6
+";
+
+    fn symbols() -> Symbols {
+        let mut symbols = Symbols::default();
+        let frame = |function: &str, file: &str, line| Frame { function: function.into(), file: file.into(), line };
+        let mut insert = |return_address: u64, frames: &[Frame]| {
+            symbols.insert(return_address - 1, Location { frames: frames.into(), function_start: None });
+        };
+        insert(0x1010, &[frame("alloc::vec::Vec::push", "vec.rs", 9), frame("shop::add", "shop.rs", 5)]);
+        insert(0x1020, &[frame("shop::inlined", "shop.rs", 7), frame("shop::main", "shop.rs", 20)]);
+        insert(0x1030, &[frame("rd_strdup", "", 0)]);
+        symbols
+    }
+
+    #[test]
+    fn a_dump_becomes_a_profile_that_an_independent_reader_understands() {
+        let mut profile = jeheap::parse(DUMP.as_bytes(), 1_700_000_000_000_000_123).expect("a dump");
+        profile.mappings[0].build_id = "c0ffee".to_owned();
+        let decoded = Decoded::from_gzip(&pprof(&profile, &symbols(), Kind::Heap));
+
+        assert_eq!(decoded.sample_types, ["inuse_objects/count", "inuse_space/bytes"]);
+        assert_eq!((decoded.period_type.as_str(), decoded.period), ("space/bytes", 1024));
+        assert_eq!((decoded.time_nanos, decoded.duration_nanos), (1_700_000_000_000_000_123, 0));
+        assert_eq!(decoded.default_sample_type, "inuse_space");
+
+        // Three objects of 1 KiB at 1 / (1 - exp(-1)) = 1.582 each; a megabyte stands for itself.
+        let values: Vec<_> = decoded.samples.iter().map(|sample| sample.values.as_slice()).collect();
+        assert_eq!(values, [[5, 4860], [10, 10_485_760]]);
+        assert_eq!(decoded.functions(&decoded.samples[0]), ["shop::add", "shop::inlined", "shop::main"]);
+        assert_eq!(decoded.functions(&decoded.samples[1]), ["rd_strdup", "shop::inlined", "shop::main"]);
+
+        let leaf = &decoded.locations[&decoded.samples[0].location_ids[0]];
+        assert_eq!((leaf.address, leaf.mapping_id), (0x100f, 1));
+        assert_eq!(leaf.lines, [("shop::add".to_owned(), "shop.rs".to_owned(), 5)]);
+        let library = &decoded.locations[&decoded.samples[0].location_ids[2]];
+        assert_eq!((library.address, library.mapping_id, library.lines.len()), (0x7f00_000f, 2, 0));
+        let nowhere = &decoded.locations[&decoded.samples[1].location_ids[2]];
+        assert_eq!((nowhere.address, nowhere.mapping_id), (0x9998, 0));
+
+        let [program, libc] = &decoded.mappings[..] else { panic!("{:?}", decoded.mappings) };
+        assert_eq!((program.start, program.limit, program.offset), (0x1000, 0x2000, 0x5000));
+        assert_eq!((program.filename.as_str(), program.build_id.as_str()), ("/srv/shop", "c0ffee"));
+        assert_eq!((program.has, libc.has), ([true; 4], [false; 4]));
+    }
+
+    #[test]
+    fn four_types_where_allocations_are_counted_and_negative_values_in_a_difference() {
+        let sample = Sample {
+            stack: [0x1010].into(),
+            inuse: Count { objects: -2.0, bytes: -2048.4 },
+            alloc: Some(Count { objects: 7.0, bytes: 7168.0 }),
+        };
+        let profile = Profile { duration_nanos: 5, samples: vec![sample], ..Profile::default() };
+        for (kind, default) in [(Kind::Heap, "inuse_space"), (Kind::Allocs, "alloc_space")] {
+            let decoded = Decoded::from_gzip(&pprof(&profile, &symbols(), kind));
+            let types = ["alloc_objects/count", "alloc_space/bytes", "inuse_objects/count", "inuse_space/bytes"];
+            assert_eq!(decoded.sample_types, types);
+            assert_eq!(decoded.samples[0].values, [7, 7168, -2, -2048]);
+            assert_eq!((decoded.default_sample_type.as_str(), decoded.duration_nanos), (default, 5));
+        }
+    }
+
+    #[test]
+    fn an_empty_heap_is_a_profile_too() {
+        let decoded = Decoded::from_gzip(&pprof(&Profile::default(), &Symbols::default(), Kind::Allocs));
+        assert!(decoded.samples.is_empty());
+        assert_eq!(decoded.default_sample_type, "inuse_space");
     }
 }

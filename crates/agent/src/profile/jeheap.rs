@@ -177,7 +177,8 @@ MAPPED_LIBRARIES:
 
     #[test]
     fn accumulated_counts_are_kept_also_where_nothing_is_live() {
-        let text = "heap_v2/1024\n  t*: 1: 64 [3: 1000000]\n@ 0x1\n  t*: 0: 0 [2: 999936]\n@ 0x2\n  t*: 1: 64 [1: 64]\n";
+        let text =
+            "heap_v2/1024\n  t*: 1: 64 [3: 1000000]\n@ 0x1\n  t*: 0: 0 [2: 999936]\n@ 0x2\n  t*: 1: 64 [1: 64]\n";
         let profile = parse(text.as_bytes(), 0).unwrap();
         assert_eq!(profile.samples[0].inuse, Count::default());
         assert_eq!(profile.samples[0].alloc, Some(Count { objects: 2.0, bytes: 999_936.0 }));

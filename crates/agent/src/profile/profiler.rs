@@ -24,7 +24,7 @@ use crate::symbols::resolve::{self, Resolver};
 
 /// Differences (`seconds=N`) that wait for their second half at a time; each holds a profile meanwhile.
 const WAITING_DELTAS_MAX: usize = 4;
-/// How long the second half of a difference, or a look-up of names, waits for a profile that is being taken.
+/// How long either end of a difference, or a look-up of names, waits for a profile that is being taken.
 const FLIGHT_WAIT: Duration = Duration::from_secs(10);
 /// Addresses looked up in one request.
 const ADDRESSES_MAX: usize = 1 << 16;
@@ -131,7 +131,8 @@ impl Profiler {
             return self.ask(self.permit_now()?, |reply| Job::Take(query, reply)).await;
         };
         let _waiting = self.waiting_deltas.try_acquire().map_err(|_| ProfileError::Busy)?;
-        let before = self.ask(self.permit_now()?, |reply| Job::Capture { gc: query.gc, reply }).await?;
+        let permit = self.permit_soon().await?;
+        let before = self.ask(permit, |reply| Job::Capture { gc: query.gc, reply }).await?;
         tokio::time::sleep(Duration::from_secs(seconds.into())).await;
         let permit = self.permit_soon().await?;
         self.ask(permit, |reply| Job::TakeSince(Box::new(before), query, reply)).await
@@ -165,11 +166,7 @@ impl Profiler {
         permit.ok().and_then(Result::ok).ok_or(ProfileError::Busy)
     }
 
-    async fn ask<T>(
-        &self,
-        permit: OwnedSemaphorePermit,
-        job: impl FnOnce(Reply<T>) -> Job,
-    ) -> Result<T, ProfileError> {
+    async fn ask<T>(&self, permit: OwnedSemaphorePermit, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, ProfileError> {
         let ended = || ProfileError::Failed("the profiler gave no answer".to_owned());
         let (to, answer) = oneshot::channel();
         let job = job(Reply { to, flight: permit });
@@ -213,7 +210,7 @@ impl Metrics {
 
 fn run(queue: &Receiver<Job>, metrics: &Metrics) {
     prof::exclude_this_thread();
-    let arena = OwnArena::bind_this_thread().ok();
+    let arena = OwnArena::bind_this_thread();
     let mut resolver = Resolver::default();
     while let Ok(job) = queue.recv() {
         // Debug information is input from outside: a panic over it ends the job and not the thread.
@@ -239,8 +236,7 @@ fn perform(job: Job, resolver: &mut Resolver, metrics: &Metrics) {
             reply.send(metrics.observe(|| capture(gc)));
         }
         Job::TakeSince(before, query, reply) => {
-            let rendered =
-                metrics.observe(|| Ok(render(capture(query.gc)?.delta(&before), query, resolver)));
+            let rendered = metrics.observe(|| Ok(render(capture(query.gc)?.delta(&before), query, resolver)));
             reply.send(rendered);
         }
         Job::Symbolize(addresses, reply) => {

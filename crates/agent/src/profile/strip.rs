@@ -13,9 +13,11 @@ const DEPTH_MAX: usize = 16;
 pub(crate) fn start_at_program(profile: &mut Profile, symbols: &Symbols) {
     for sample in &mut profile.samples {
         // Called by no one but the program, the last entry point ends the allocator's part of the stack.
-        let entry = sample.stack.iter().take(DEPTH_MAX).rposition(|&return_address| {
-            names::is_allocator(symbols.function(return_address.saturating_sub(1)))
-        });
+        let entry = sample
+            .stack
+            .iter()
+            .take(DEPTH_MAX)
+            .rposition(|&return_address| names::is_allocator(symbols.function(return_address.saturating_sub(1))));
         let caller = entry.map_or(0, |entry| entry + 1).min(sample.stack.len().saturating_sub(1));
         let is_library = |return_address: &u64| symbols.is_standard_library(return_address.saturating_sub(1));
         let program = sample.stack[caller..].iter().position(|return_address| !is_library(return_address));
@@ -72,7 +74,14 @@ mod tests {
         };
         start_at_program(&mut profile, &symbols);
         let stacks: Vec<_> = profile.samples.iter().map(|sample| (&*sample.stack, sample.inuse.objects)).collect();
-        let expected: [(&[u64], f64); 6] = [(&[20, 22], 1.0), (&[21, 22], 1.0), (&[20, 15, 22], 1.0), (&[16, 15], 1.0), (&[99, 98], 1.0), (&[11], 1.0)];
+        let expected: [(&[u64], f64); 6] = [
+            (&[20, 22], 1.0),
+            (&[21, 22], 1.0),
+            (&[20, 15, 22], 1.0),
+            (&[16, 15], 1.0),
+            (&[99, 98], 1.0),
+            (&[11], 1.0),
+        ];
         assert_eq!(stacks, expected);
     }
 }

@@ -55,9 +55,8 @@ pub(crate) fn is_allocator(name: &str) -> bool {
     let unprefixed = name.strip_prefix("_rjem_").unwrap_or(name);
     let plain = unprefixed.strip_prefix("je_").unwrap_or(unprefixed);
     let shim = name.strip_prefix("__rustc::").unwrap_or(name);
-    let is_shim = |prefix| {
-        shim.strip_prefix(prefix).is_some_and(|rest| rest.starts_with("alloc") || rest.starts_with("realloc"))
-    };
+    let is_shim =
+        |prefix| shim.strip_prefix(prefix).is_some_and(|rest| rest.starts_with("alloc") || rest.starts_with("realloc"));
     C.contains(&plain)
         || INNER.contains(&plain)
         || RUST.into_iter().any(is_shim)
@@ -98,8 +97,8 @@ fn tidy(demangled: &str) -> String {
         && let Some(end) = closing(rest)
     {
         if as_position(&rest[1..end]).is_some() {
-            // `<Type as Trait>` stays as it is.
-            tidied.push_str(&rest[..=end]);
+            // `<Type as Trait>` keeps its type arguments.
+            push_with_closures(&mut tidied, &rest[..=end]);
         } else {
             // `<path::Type<T>>::method` of an inherent impl, as the newer mangling writes it.
             tidied.push_str(without_arguments(&rest[1..end]));
@@ -123,6 +122,21 @@ fn tidy(demangled: &str) -> String {
         }
     }
     tidied
+}
+
+fn push_with_closures(tidied: &mut String, mut rest: &str) {
+    while let Some(at) = rest.find('{') {
+        let (before, brace) = rest.split_at(at);
+        tidied.push_str(before);
+        if let Some(after) = numbered_closure(brace) {
+            tidied.push_str("{{closure}}");
+            rest = after;
+        } else {
+            tidied.push('{');
+            rest = &brace[1..];
+        }
+    }
+    tidied.push_str(rest);
 }
 
 /// What follows `{closure#1}`, `{async_fn#0}`, `{async_block#2}` and their like.
@@ -184,10 +198,7 @@ mod tests {
         for (raw, expected) in [
             // Legacy mangling.
             ("_ZN4shop6basket3add17h0123456789abcdefE", "shop::basket::add"),
-            (
-                "_ZN4shop6basket3add28_$u7b$$u7b$closure$u7d$$u7d$17h0123456789abcdefE",
-                "shop::basket::add::{{closure}}",
-            ),
+            ("_ZN4shop6basket3add28_$u7b$$u7b$closure$u7d$$u7d$17h0123456789abcdefE", "shop::basket::add::{{closure}}"),
             (
                 "_ZN50_$LT$shop..Dedup$u20$as$u20$shop..stage..Stage$GT$5apply17h0123456789abcdefE",
                 "<shop::Dedup as shop::stage::Stage>::apply",
@@ -218,6 +229,10 @@ mod tests {
             ("<shop::Cache<alloc::string::String>>::put::<u8>", "shop::Cache::put"),
             ("<shop::Cache<T> as shop::Store<T>>::put::<u8>", "<shop::Cache<T> as shop::Store<T>>::put"),
             ("shop::apply::<fn(u8) -> u8, <A as B>::C>", "shop::apply"),
+            (
+                "<shop::run::{closure#0} as core::ops::FnOnce<()>>::call_once",
+                "<shop::run::{{closure}} as core::ops::FnOnce<()>>::call_once",
+            ),
             ("<[u8]>::concat", "[u8]::concat"),
             ("core::option::Option<T>::map_or_else", "core::option::Option::map_or_else"),
             ("shop::{impl#3}::put", "shop::{impl#3}::put"),

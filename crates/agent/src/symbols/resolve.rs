@@ -124,9 +124,9 @@ impl Resolver {
             if frames.len() == INLINED_MAX {
                 break;
             }
-            let name = frame.function.and_then(|function| {
-                Some(names::readable(&function.raw_name().ok()?, function.language))
-            });
+            let name = frame
+                .function
+                .and_then(|function| Some(names::readable(&function.raw_name().ok()?, function.language)));
             let location = frame.location;
             frames.push(Frame {
                 function: self.symbols.intern(&name.unwrap_or_default()),
