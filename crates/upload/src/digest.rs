@@ -41,13 +41,6 @@ pub fn promised(headers: &HeaderMap) -> Result<Option<Sha256Value>, BadDigestFie
     Ok(promised)
 }
 
-/// Lower case hexadecimal.
-pub fn hex(sha256: &Sha256Value) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
-    sha256.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
-}
-
 /// One member of the dictionary: `key=:base64:`, parameters after it ignored.
 fn sha256_member(member: &str) -> Result<Option<Sha256Value>, BadDigestField> {
     let (algorithm, rest) = member.split_once('=').ok_or(BadDigestField)?;
@@ -69,7 +62,6 @@ mod tests {
 
     // Of nothing: a published vector.
     const EMPTY: &str = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:";
-    const EMPTY_HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     fn read(fields: &[(&HeaderName, &str)]) -> Result<Option<Sha256Value>, BadDigestField> {
         promised(&fields.iter().map(|(name, value)| ((*name).clone(), value.parse().unwrap())).collect())
@@ -79,7 +71,7 @@ mod tests {
     fn a_promise_is_read_and_written_the_same() {
         let value = read(&[(&REPR_DIGEST, EMPTY)]).unwrap().unwrap();
         assert_eq!(field_value(&value), EMPTY);
-        assert_eq!(hex(&value), EMPTY_HEX);
+        assert_eq!(value[..4], [0xe3, 0xb0, 0xc4, 0x42]);
         assert_eq!(read(&[(&CONTENT_DIGEST, &format!("sha-512=:AAAA:, {EMPTY};p=1"))]), Ok(Some(value)));
         assert_eq!(read(&[(&CONTENT_DIGEST, EMPTY), (&REPR_DIGEST, EMPTY)]), Ok(Some(value)));
     }
@@ -89,7 +81,16 @@ mod tests {
         assert_eq!(read(&[]), Ok(None));
         assert_eq!(read(&[(&REPR_DIGEST, "md5=:AAAA:")]), Ok(None));
         let other = EMPTY.replace("47DE", "57DE");
-        for field in ["", "sha-256", "sha-256=AAAA", "sha-256=:AAAA:", "sha-256=:!:", "sha-256=:AAAA", "sha-256=:AAAA:x", &other.replace('=', ":")] {
+        for field in [
+            "",
+            "sha-256",
+            "sha-256=AAAA",
+            "sha-256=:AAAA:",
+            "sha-256=:!:",
+            "sha-256=:AAAA",
+            "sha-256=:AAAA:x",
+            &other.replace('=', ":"),
+        ] {
             assert_eq!(read(&[(&REPR_DIGEST, field)]), Err(BadDigestField), "{field}");
         }
         assert_eq!(read(&[(&REPR_DIGEST, EMPTY), (&CONTENT_DIGEST, &other)]), Err(BadDigestField));

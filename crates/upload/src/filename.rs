@@ -22,6 +22,26 @@ pub fn stored_name(sent: &str) -> String {
     }
 }
 
+/// A segment of a URL's path with its `%XX` undone; `None` where that is not UTF-8, or a `%` is not followed by two
+/// hexadecimal digits.
+pub fn percent_decoded(segment: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        bytes.push(match byte {
+            b'%' => {
+                let (&[high, low], after) = rest.split_first_chunk()?;
+                rest = after;
+                let digit = |hex: u8| char::from(hex).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                (digit(high)? << 4) | digit(low)?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// Control characters, and the marks that turn the direction of text (`exe.gpj` shown as `jpg.exe`).
 fn is_invisible(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -52,6 +72,23 @@ mod tests {
             ("  ", "file"),
         ] {
             assert_eq!(stored_name(sent), stored, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn segments() {
+        for (segment, decoded) in [
+            ("a.txt", Some("a.txt")),
+            ("a%20b+c", Some("a b+c")),
+            ("Gr%C3%BC%c3%9fe", Some("Grüße")),
+            ("%2e%2E%2Fx", Some("../x")),
+            ("%", None),
+            ("%4", None),
+            ("%zz", None),
+            ("%+1", None),
+            ("%ff", None),
+        ] {
+            assert_eq!(percent_decoded(segment).as_deref(), decoded, "{segment}");
         }
     }
 

@@ -52,10 +52,12 @@ impl Validators {
     }
 
     fn listed(&self, headers: &HeaderMap, name: HeaderName, weak: bool) -> bool {
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|tag| {
-            let tag = tag.trim();
-            tag == "*" || tag == self.etag || (weak && tag.strip_prefix("W/") == Some(&self.etag))
-        })
+        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
+            |tag| {
+                let tag = tag.trim();
+                tag == "*" || tag == self.etag || (weak && tag.strip_prefix("W/") == Some(&self.etag))
+            },
+        )
     }
 
     fn date(&self, headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
@@ -109,7 +111,9 @@ mod tests {
 
     #[test]
     fn if_range() {
-        for (value, applies) in [("\"abc\"", true), ("W/\"abc\"", false), ("\"x\"", false), (NOW, true), (BEFORE, false)] {
+        for (value, applies) in
+            [("\"abc\"", true), ("W/\"abc\"", false), ("\"x\"", false), (NOW, true), (BEFORE, false)]
+        {
             assert_eq!(validators().range_applies(&headers(&[("if-range", value)])), applies, "{value}");
         }
         assert!(validators().range_applies(&HeaderMap::new()));

@@ -2,8 +2,10 @@ use std::fmt::Write;
 
 /// `attachment` with the name for old and new clients (RFC 6266): an ASCII form, and `filename*` where that lost something.
 pub(crate) fn attachment(filename: &str) -> String {
-    let plain: String =
-        filename.chars().map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '%') { c } else { '_' }).collect();
+    let plain: String = filename
+        .chars()
+        .map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '%') { c } else { '_' })
+        .collect();
     let mut value = format!("attachment; filename=\"{plain}\"");
     if plain != filename {
         value.push_str("; filename*=UTF-8''");

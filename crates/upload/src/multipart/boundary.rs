@@ -60,8 +60,14 @@ mod tests {
     #[test]
     fn boundaries_of_real_clients() {
         for (header, boundary) in [
-            ("multipart/form-data; boundary=------------------------d74496d66958873e", "------------------------d74496d66958873e"),
-            ("multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxkTrZu0gW", "----WebKitFormBoundary7MA4YWxkTrZu0gW"),
+            (
+                "multipart/form-data; boundary=------------------------d74496d66958873e",
+                "------------------------d74496d66958873e",
+            ),
+            (
+                "multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxkTrZu0gW",
+                "----WebKitFormBoundary7MA4YWxkTrZu0gW",
+            ),
             ("Multipart/Form-Data; charset=utf-8; BOUNDARY=\"a b'(c)\"", "a b'(c)"),
             ("multipart/form-data;boundary=x", "x"),
         ] {

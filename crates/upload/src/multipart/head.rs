@@ -121,24 +121,38 @@ mod tests {
     use super::*;
 
     fn head(name: &str, filename: Option<&str>, content_type: Option<&str>) -> PartHead {
-        PartHead {
-            name: name.into(),
-            filename: filename.map(Into::into),
-            content_type: content_type.map(Into::into),
-        }
+        PartHead { name: name.into(), filename: filename.map(Into::into), content_type: content_type.map(Into::into) }
     }
 
     #[test]
     fn heads_of_real_clients() {
         let cases = [
-            ("Content-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\nContent-Type: text/plain\r\n", head("file", Some("a.txt"), Some("text/plain"))),
+            (
+                "Content-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\nContent-Type: text/plain\r\n",
+                head("file", Some("a.txt"), Some("text/plain")),
+            ),
             ("content-disposition:form-data;name=note\r\n", head("note", None, None)),
-            ("Content-Disposition: form-data; name=\"f\"; filename=\"\"\r\nContent-Type: application/octet-stream\r\n", head("f", Some(""), Some("application/octet-stream"))),
-            ("Content-Disposition: form-data;\r\n\tname=\"f\";\r\n filename=\"folded\"\r\n", head("f", Some("folded"), None)),
-            ("Content-Disposition: form-data; name=f; filename=\"Grüße %22x%22 100%.txt\"\r\n", head("f", Some("Grüße \"x\" 100%.txt"), None)),
+            (
+                "Content-Disposition: form-data; name=\"f\"; filename=\"\"\r\nContent-Type: application/octet-stream\r\n",
+                head("f", Some(""), Some("application/octet-stream")),
+            ),
+            (
+                "Content-Disposition: form-data;\r\n\tname=\"f\";\r\n filename=\"folded\"\r\n",
+                head("f", Some("folded"), None),
+            ),
+            (
+                "Content-Disposition: form-data; name=f; filename=\"Grüße %22x%22 100%.txt\"\r\n",
+                head("f", Some("Grüße \"x\" 100%.txt"), None),
+            ),
             ("Content-Disposition: form-data; name=f; filename*=UTF-8''b.txt\r\n", head("f", None, None)),
-            ("Content-Disposition: form-data; name=f; filename=a; filename*=UTF-8''b\r\nX-Other: 1\r\n", head("f", Some("a"), None)),
-            ("Content-Transfer-Encoding: binary\r\nContent-Disposition: FORM-DATA; NAME=f; FILENAME=a\r\n", head("f", Some("a"), None)),
+            (
+                "Content-Disposition: form-data; name=f; filename=a; filename*=UTF-8''b\r\nX-Other: 1\r\n",
+                head("f", Some("a"), None),
+            ),
+            (
+                "Content-Transfer-Encoding: binary\r\nContent-Disposition: FORM-DATA; NAME=f; FILENAME=a\r\n",
+                head("f", Some("a"), None),
+            ),
             ("Content-Disposition: form-data; name=f\r\nContent-Type: \u{1}\r\n", head("f", None, None)),
         ];
         for (lines, expected) in cases {

@@ -92,10 +92,7 @@ mod tests {
     fn parse(header: &str) -> (String, Result<Vec<(String, String)>, BadParameter>) {
         let (value, parameters) = split(header.as_bytes());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (
-            text(value),
-            parameters.map(|p| p.map(|(k, v)| (text(k), text(&v)))).collect(),
-        )
+        (text(value), parameters.map(|p| p.map(|(k, v)| (text(k), text(&v)))).collect())
     }
 
     #[test]
@@ -122,7 +119,9 @@ mod tests {
 
     #[test]
     fn broken_parameters_are_refused() {
-        for header in [r#"f; name="a"#, "f; name", r#"f; name="a"b"#, "f; name; x=y", r#"f; name="a\"#, r#"f; name="a\""#] {
+        for header in
+            [r#"f; name="a"#, "f; name", r#"f; name="a"b"#, "f; name; x=y", r#"f; name="a\"#, r#"f; name="a\""#]
+        {
             assert_eq!(parse(header).1, Err(BadParameter), "{header}");
         }
     }

@@ -53,7 +53,7 @@ pub enum Malformed {
     Head(&'static str),
 }
 
-/// A streaming parser: `feed` a frame, call `next` until it says [`Event::NeedInput`].
+/// A streaming parser: `feed` a frame, call `next_event` until it says [`Event::NeedInput`].
 ///
 /// A delimiter may be cut anywhere between frames. Because CR stands only at the delimiter's start, a tail that might
 /// begin a delimiter is known by its length alone; when it turns out to be data, it is given back as a slice of
@@ -129,7 +129,7 @@ impl Parser {
     }
 
     /// The next event. After an error, or [`Event::End`], there is nothing more to ask.
-    pub fn next(&mut self) -> Result<Event, Malformed> {
+    pub fn next_event(&mut self) -> Result<Event, Malformed> {
         loop {
             match self.state {
                 State::Content => match self.scan() {
@@ -138,7 +138,7 @@ impl Parser {
                     Scan::Delimiter => self.state = State::Delimiter,
                     Scan::NeedInput => return Ok(Event::NeedInput),
                 },
-                State::Delimiter => match self.input.first() {
+                State::Delimiter => match self.input.first().copied() {
                     None => return Ok(Event::NeedInput),
                     Some(b'-') => {
                         self.input.advance(1);
@@ -158,7 +158,7 @@ impl Parser {
                         }
                     }
                 },
-                State::Dash => match self.input.first() {
+                State::Dash => match self.input.first().copied() {
                     None => return Ok(Event::NeedInput),
                     Some(b'-') if self.leave_part() => return Ok(Event::PartEnd),
                     Some(b'-') => {
@@ -172,7 +172,7 @@ impl Parser {
                         }
                     }
                 },
-                State::Padding(seen) => match self.input.first() {
+                State::Padding(seen) => match self.input.first().copied() {
                     None => return Ok(Event::NeedInput),
                     Some(b' ' | b'\t') if seen < PADDING_BYTES_MAX => {
                         self.input.advance(1);
@@ -185,7 +185,7 @@ impl Parser {
                     Some(b'\n') => return Err(Malformed::BareLineFeed),
                     Some(_) => return Err(Malformed::BoundaryLine),
                 },
-                State::LineFeed => match self.input.first() {
+                State::LineFeed => match self.input.first().copied() {
                     None => return Ok(Event::NeedInput),
                     Some(b'\n') => {
                         self.input.advance(1);

@@ -1,0 +1,263 @@
+//! Settings: flags, then the environment, then a TOML file, then defaults.
+
+mod file;
+mod token;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser};
+use heapline::quantity::{parse_duration, parse_size};
+
+use crate::admission::Limits;
+use crate::outbox::KafkaOptions;
+use crate::store::Durability;
+
+pub use token::{Access, TOKEN_VARIABLE};
+
+/// Exit status of a refused command line, environment or file (`EX_USAGE`).
+pub const EXIT_USAGE: u8 = 64;
+
+/// An upload server whose memory line stays flat.
+///
+/// Files come by `POST /upload` (multipart/form-data) or `PUT /files/<filename>`, and are stored whole or not at all.
+/// Every setting may also be given in the environment, or in a TOML file under its flag's name; a flag beats the
+/// environment, which beats the file. Sizes read 64MiB, 5GiB or 1048576; durations 500ms, 30s or 10m.
+/// The bearer token comes from --token-file or from HEAPLINE_TOKEN; a loopback server that is given none makes one.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "heapline-upload", version, disable_help_subcommand = true)]
+pub struct Config {
+    /// Address of the public port. Port 0 takes a free one. Other than loopback needs a token
+    #[arg(long, env = "HEAPLINE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    pub listen: SocketAddr,
+
+    /// Address of the admin port: /metrics, /memory, /debug/pprof/. It has no token: keep it private [default: 127.0.0.1:6060]
+    #[arg(long, env = "HEAPLINE_ADMIN", value_name = "ADDRESS")]
+    pub admin: Option<SocketAddr>,
+
+    /// Directory of stored files and undelivered events; made where missing. Uploads cost one write of their size
+    #[arg(long, env = "HEAPLINE_STORE", value_name = "DIRECTORY", default_value = "heapline-store")]
+    pub store: PathBuf,
+
+    /// File that holds the bearer token; white space around it is dropped
+    #[arg(long, env = "HEAPLINE_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Kafka brokers that events go to, host:port, separated by commas. Without it events go to events.jsonl in the store
+    #[arg(long, env = "HEAPLINE_KAFKA", value_name = "BROKERS", value_parser = brokers)]
+    pub kafka: Option<String>,
+
+    /// Kafka topic of the events
+    #[arg(long, env = "HEAPLINE_TOPIC", value_name = "NAME", value_parser = topic, default_value = "statusNew")]
+    pub topic: String,
+
+    /// Memory at which this process would be killed, a size [default: the cgroup's limit, else the host's memory]
+    #[arg(long, env = "HEAPLINE_MEMORY_LIMIT", value_name = "SIZE", value_parser = positive_size)]
+    pub memory_limit: Option<u64>,
+
+    /// Largest file, a size. Costs no memory: files are streamed
+    #[arg(long, env = "HEAPLINE_MAX_FILE", value_name = "SIZE", value_parser = positive_size, default_value = "5GiB")]
+    pub max_file: u64,
+
+    /// Largest request body, a size. Costs no memory either
+    #[arg(long, env = "HEAPLINE_MAX_BODY", value_name = "SIZE", value_parser = positive_size, default_value = "5GiB")]
+    pub max_body: u64,
+
+    /// Connections served at once, a number from 1 to 1000000; more wait. An idle one costs about 14 KB, an upload in
+    /// flight 128 KiB of read buffer and up to 512 KiB not yet written
+    #[arg(long, env = "HEAPLINE_MAX_CONNECTIONS", value_name = "NUMBER", value_parser = connections, default_value = "4096")]
+    pub max_connections: usize,
+
+    /// How long uploads in flight may go on after SIGTERM, a duration; then they are cut
+    #[arg(long, env = "HEAPLINE_DRAIN", value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
+    pub drain: Duration,
+
+    /// What a 201 promises: fsync, file and event survive a power cut, at the cost of the disk's sync time; none, they
+    /// survive this process only
+    #[arg(long, env = "HEAPLINE_DURABILITY", value_name = "PROMISE", value_parser = durability(), default_value = "fsync")]
+    pub durability: Durability,
+
+    /// Digest of stored files. sha256 costs about 0.6 s of a core per GB; none leaves "sha256" null
+    #[arg(long, env = "HEAPLINE_DIGEST", value_name = "ALGORITHM", value_parser = digest(), default_value = "sha256")]
+    pub digest: bool,
+
+    /// TOML file with any of these settings, under the flags' names, with - or _
+    #[arg(long, env = "HEAPLINE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Check every setting and exit, 0 or 64; binds and writes nothing
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Why there is no configuration to run with.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stop {
+    /// `--help` or `--version`: print this and exit 0.
+    #[error("{0}")]
+    Print(String),
+    /// A setting that cannot be used, in one line: exit [`EXIT_USAGE`].
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Config {
+    /// Reads flags, the environment and the file that they name.
+    ///
+    /// # Errors
+    /// [`Stop`].
+    pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let given = Self::command().try_get_matches_from(&arguments).map_err(stop)?;
+        let config = Self::from_arg_matches(&given).map_err(stop)?;
+        let Some(path) = &config.config else {
+            return Ok(config);
+        };
+        let settings = file::read(path, &Self::command())?;
+        let program = arguments.first().cloned().unwrap_or_default();
+        let in_file = |settings: &mut dyn Iterator<Item = &file::Setting>| {
+            settings.map(|setting| OsString::from(format!("--{}={}", setting.flag, setting.value))).collect::<Vec<_>>()
+        };
+        // Alone first, so that a bad value is blamed on the file even where a flag beats it.
+        let alone = [vec![program], in_file(&mut settings.iter())].concat();
+        Self::try_parse_from(alone)
+            .map_err(|error| Stop::Refused(format!("{}: {}", path.display(), one_line(&error))))?;
+        let beaten = |setting: &file::Setting| {
+            use clap::parser::ValueSource::{CommandLine, EnvVariable};
+            matches!(given.value_source(&setting.flag.replace('-', "_")), Some(CommandLine | EnvVariable))
+        };
+        let rest = in_file(&mut settings.iter().filter(|setting| !beaten(setting)));
+        Self::try_parse_from([arguments, rest].concat()).map_err(stop)
+    }
+
+    /// The server's bounds: those that can be set, and the others.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            file_bytes_max: self.max_file,
+            body_bytes_max: self.max_body,
+            connections_max: self.max_connections,
+            ..Limits::default()
+        }
+    }
+
+    /// Where events go, if to Kafka.
+    pub fn kafka(&self) -> Option<KafkaOptions> {
+        self.kafka.clone().map(|brokers| KafkaOptions { brokers, topic: self.topic.clone() })
+    }
+}
+
+fn stop(error: clap::Error) -> Stop {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Print(error.to_string()),
+        _ => Stop::Refused(one_line(&error)),
+    }
+}
+
+/// Clap's first paragraph: what is wrong and, where it says so, what would be right.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let line = lines.collect::<Vec<_>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+}
+
+fn positive_size(text: &str) -> Result<u64, String> {
+    match parse_size(text) {
+        Ok(0) => Err("it must be more than 0".to_owned()),
+        other => other.map_err(|error| error.to_string()),
+    }
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=1_000_000) => Ok(number),
+        _ => Err("it must be a number from 1 to 1000000".to_owned()),
+    }
+}
+
+fn brokers(text: &str) -> Result<String, String> {
+    let is_broker = |broker: &str| {
+        broker
+            .trim()
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+    };
+    if text.split(',').all(is_broker) { Ok(text.to_owned()) } else { Err("each broker reads host:port".to_owned()) }
+}
+
+/// Kafka's own rule.
+fn topic(text: &str) -> Result<String, String> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if (1..=249).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != ".." {
+        Ok(text.to_owned())
+    } else {
+        Err("a topic has 1 to 249 letters, digits, '.', '_' and '-'".to_owned())
+    }
+}
+
+fn durability() -> impl TypedValueParser<Value = Durability> {
+    PossibleValuesParser::new(["fsync", "none"])
+        .map(|text| if text == "fsync" { Durability::Fsync } else { Durability::None })
+}
+
+fn digest() -> impl TypedValueParser<Value = bool> {
+    PossibleValuesParser::new(["sha256", "none"]).map(|text| text == "sha256")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn load(arguments: &[&str]) -> Result<Config, Stop> {
+        Config::load(["heapline-upload"].iter().chain(arguments).map(OsString::from))
+    }
+
+    #[test]
+    fn the_defaults_are_the_contract() {
+        let config = load(&[]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
+        assert_eq!((config.max_file, config.max_body, config.max_connections), (5 << 30, 5 << 30, 4096));
+        assert_eq!(
+            (config.drain, config.durability, config.digest),
+            (Duration::from_secs(30), Durability::Fsync, true)
+        );
+        assert_eq!(config.topic, "statusNew");
+        let (ours, default) = (config.limits(), Limits::default());
+        assert_eq!((ours.file_bytes_max, ours.body_bytes_max), (default.file_bytes_max, default.body_bytes_max));
+        assert_eq!(ours.connections_max, default.connections_max);
+    }
+
+    #[test]
+    fn a_refusal_is_one_line_that_names_the_flag() {
+        for (arguments, part) in [
+            (&["--max-file", "lots"][..], "--max-file"),
+            (&["--max-file", "0"], "more than 0"),
+            (&["--drain", "30"], "--drain"),
+            (&["--listen", "localhost"], "--listen"),
+            (&["--kafka", "broker"], "host:port"),
+            (&["--kafka", ""], "--kafka"),
+            (&["--topic", "a b"], "--topic"),
+            (&["--max-connections", "0"], "--max-connections"),
+            (&["--durability", "maybe"], "[possible values: fsync, none]"),
+            (&["--store"], "--store"),
+            (&["--spool-threshold", "0"], "--spool-threshold"),
+            (&["extra"], "extra"),
+        ] {
+            let Err(Stop::Refused(line)) = load(arguments) else { panic!("{arguments:?} is not refused") };
+            assert!(line.contains(part) && !line.contains('\n'), "{arguments:?}: {line}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_not_refusals() {
+        let Err(Stop::Print(help)) = load(&["--help"]) else { panic!("no help") };
+        assert!(help.contains("[default: 5GiB]") && help.contains("HEAPLINE_DRAIN"), "{help}");
+        assert!(matches!(load(&["--version"]), Err(Stop::Print(text)) if text.starts_with("heapline-upload ")));
+    }
+}

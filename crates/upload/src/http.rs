@@ -1,0 +1,34 @@
+//! The public port: requests in, answers out.
+
+mod conditional;
+mod disposition;
+mod files;
+mod range;
+mod refusal;
+mod reply;
+mod routes;
+mod uploads;
+
+use heapline::Readiness;
+
+use crate::admission::Limits;
+use crate::auth::Token;
+use crate::metrics::Metrics;
+use crate::store::{Committer, Store};
+
+pub use refusal::Refusal;
+pub use reply::{Reply, ReplyBody};
+
+/// All that a request needs. Shared by the connections.
+#[derive(Debug)]
+pub struct Service {
+    pub store: Store,
+    pub committer: Committer,
+    pub token: Token,
+    pub limits: Limits,
+    /// Whether files get a SHA-256.
+    pub digest: bool,
+    pub metrics: Metrics,
+    /// What `/readyz` says; not ready, nothing but the probes is served.
+    pub readiness: Readiness,
+}

@@ -1,0 +1,157 @@
+//! Connections: accepted within a limit, served, and drained.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, warn};
+
+use crate::http::Service;
+
+/// The most that a connection reads ahead, and the largest frame that an upload sees. Larger is faster and costs
+/// memory for each upload in flight.
+const READ_BUFFER_BYTES_MAX: usize = 128 << 10;
+
+/// The largest request head.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// First and longest pause after an accept that failed, for want of file descriptors above all.
+const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Serves until `shutdown` completes, then drains for `drain_max` at most, and returns how many connections were cut.
+///
+/// The drain: `/readyz` turns 503, idle connections close, requests in flight go on, and a new connection gets an answer to the
+/// probes and a 503 to all else. What is left at the deadline is cut; its temporary files are removed.
+pub async fn serve(
+    listener: TcpListener,
+    service: Arc<Service>,
+    shutdown: impl Future<Output = ()>,
+    drain_max: Duration,
+) -> usize {
+    let (drain, draining) = watch::channel(false);
+    let mut acceptor = Acceptor::new(listener, service.limits.connections_max);
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => {}
+            (stream, permit) = acceptor.accept() => {
+                connections.spawn(serve_connection(stream, Arc::clone(&service), Some(draining.clone()), permit));
+            }
+        }
+    }
+
+    let deadline = Instant::now() + drain_max;
+    service.readiness.set(false);
+    drain.send_replace(true);
+    let mut late = JoinSet::new();
+    loop {
+        tokio::select! {
+            ended = connections.join_next() => if ended.is_none() { break },
+            () = sleep_until(deadline) => break,
+            Some(_) = late.join_next() => {}
+            (stream, permit) = acceptor.accept() => {
+                late.spawn(serve_connection(stream, Arc::clone(&service), None, permit));
+            }
+        }
+    }
+    let cut = connections.len();
+    connections.shutdown().await;
+    late.shutdown().await;
+    cut
+}
+
+/// Accepts where there is a permit. Beyond the limit, connections wait in the kernel's queue.
+struct Acceptor {
+    listener: TcpListener,
+    permits: Arc<Semaphore>,
+    pause: Duration,
+}
+
+impl Acceptor {
+    fn new(listener: TcpListener, connections_max: usize) -> Self {
+        Self { listener, permits: Arc::new(Semaphore::new(connections_max)), pause: ACCEPT_PAUSE_MIN }
+    }
+
+    /// May be dropped at any await: a permit goes back, a connection is never lost.
+    async fn accept(&mut self) -> (TcpStream, OwnedSemaphorePermit) {
+        loop {
+            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
+                unreachable!("the semaphore is never closed")
+            };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    self.pause = ACCEPT_PAUSE_MIN;
+                    return (stream, permit);
+                }
+                // One that went away while it waited.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    warn!(%error, pause_ms = self.pause.as_millis(), "cannot accept connections");
+                    drop(permit);
+                    let pause = self.pause;
+                    self.pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+                    sleep(pause).await;
+                }
+            }
+        }
+    }
+}
+
+/// Serves a connection until it ends; once `draining`, no longer than its request in flight. Without `draining` it is
+/// one that came late, and gets one answer.
+async fn serve_connection(
+    stream: TcpStream,
+    service: Arc<Service>,
+    mut draining: Option<watch::Receiver<bool>>,
+    _permit: OwnedSemaphorePermit,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let header_time_max = service.limits.header_time_max;
+    let answer = service_fn(move |request| {
+        let service = Arc::clone(&service);
+        async move { Ok::<_, Infallible>(service.answer(request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_time_max)
+        .max_buf_size(READ_BUFFER_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
+        .half_close(true)
+        .keep_alive(draining.is_some())
+        .serve_connection(TokioIo::new(stream), answer);
+    let mut connection = pin!(connection);
+    let result = loop {
+        tokio::select! {
+            result = connection.as_mut() => break result,
+            () = told(&mut draining) => connection.as_mut().graceful_shutdown(),
+        }
+    };
+    if let Err(error) = result {
+        debug!(%error, "a connection ended early");
+    }
+}
+
+/// Completes once, when the drain begins.
+async fn told(draining: &mut Option<watch::Receiver<bool>>) {
+    if let Some(receiver) = draining {
+        // An error means that the server is gone, and with it this task.
+        let _ = receiver.wait_for(|draining| *draining).await;
+        *draining = None;
+    } else {
+        std::future::pending().await
+    }
+}
