@@ -81,7 +81,8 @@ impl History {
     /// Takes an observation in. Returns whether a bucket of the finest tier was completed by it, so that there is
     /// something new to judge. An observation from the past is ignored.
     pub fn observe(&mut self, observation: &Observation) -> bool {
-        if !(observation.seconds >= 0.0) {
+        // NaN is no time either.
+        if observation.seconds.is_nan() || observation.seconds < 0.0 {
             return false;
         }
         let closed = self.tiers.each_mut().map(|tier| tier.observe(observation));

@@ -40,8 +40,7 @@ struct Family(&'static str, &'static str, Option<&'static str>);
 
 const ALLOCATED: Family =
     Family("jemalloc_allocated_bytes", "Bytes allocated by the program and not freed (stats.allocated).", None);
-const ACTIVE: Family =
-    Family("jemalloc_active_bytes", "Bytes in pages that hold allocations (stats.active).", None);
+const ACTIVE: Family = Family("jemalloc_active_bytes", "Bytes in pages that hold allocations (stats.active).", None);
 const METADATA: Family =
     Family("jemalloc_metadata_bytes", "Bytes of the allocator's own bookkeeping (stats.metadata).", None);
 const RESIDENT: Family = Family(
@@ -85,7 +84,7 @@ const VERDICT: Family =
     Family("memory_verdict", "What memory is doing: 1 for the verdict that holds, 0 for the others.", Some("verdict"));
 const TRAJECTORY: Family = Family(
     "memory_trajectory_degrees",
-    "Angle of the slope where one limit a day is 45 degrees: 0 is level, negative falls.",
+    "Angle of the slope where one limit a day is 45 degrees: 0 is level as far as its interval tells, negative falls.",
     None,
 );
 const BUILD: Family = Family("heapline_build_info", "Version of the agent.", Some("version"));
@@ -180,7 +179,9 @@ impl Families {
         self.gauge(&PROFILE_ACTIVE, if prof::active() { 1.0 } else { 0.0 });
         if let Some(bytes) = prof::sample_interval_bytes() {
             self.gauge(&SAMPLE_INTERVAL, bytes as f64);
-            self.0.extend(Counter::with_opts(LOST_SAMPLES.options()).map(|counter| counter.collect()).unwrap_or_default());
+            self.0.extend(
+                Counter::with_opts(LOST_SAMPLES.options()).map(|counter| counter.collect()).unwrap_or_default(),
+            );
         }
     }
 

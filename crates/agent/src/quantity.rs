@@ -100,7 +100,7 @@ pub fn format_bytes(bytes: f64) -> String {
 pub fn format_seconds(seconds: f64) -> String {
     // More than the text can say anything useful about; also keeps the cast below in range.
     const FOREVER_SECONDS: f64 = 100.0 * 365.0 * 86_400.0;
-    if !(seconds < FOREVER_SECONDS) {
+    if seconds.is_nan() || seconds >= FOREVER_SECONDS {
         return "over 100 years".to_owned();
     }
     let whole = seconds.max(0.0).round() as u64;

@@ -113,7 +113,8 @@ pub struct Judgement {
     pub slope: Option<Slope>,
     /// While memory climbs.
     pub time_to_limit: Option<TimeToLimit>,
-    /// The angle of the slope where one limit a day is 45 degrees: 0 is level, negative falls, 90 is the wall.
+    /// The angle of the slope where one limit a day is 45 degrees: negative falls, 90 is the wall, and 0 is level. Without
+    /// a climb it is 0 where the slope's interval contains 0: no angle is claimed.
     pub trajectory_degrees: f64,
     /// The evidence in words.
     pub evidence: String,
@@ -222,7 +223,9 @@ impl Judge {
                 high_seconds: at(slope.estimate.low),
             }
         });
-        let trajectory_degrees = slope.map_or(0.0, |slope| {
+        let climbs = self.verdict.is_climb();
+        let tilted = slope.filter(|slope| climbs || slope.estimate.low > 0.0 || slope.estimate.high < 0.0);
+        let trajectory_degrees = tilted.map_or(0.0, |slope| {
             const DAY_SECONDS: f64 = 86_400.0;
             (slope.estimate.bytes_per_second * DAY_SECONDS / limit).atan().to_degrees()
         });

@@ -40,7 +40,7 @@ struct Equation {
 
 #[derive(Debug, Serialize)]
 struct WindowSlope {
-    window_seconds: f64,
+    window_seconds: u32,
     bytes_per_second: f64,
     low: f64,
     high: f64,
@@ -81,7 +81,7 @@ pub(super) fn memory(state: &State) -> io::Result<Memory> {
 impl From<&Slope> for WindowSlope {
     fn from(slope: &Slope) -> Self {
         Self {
-            window_seconds: slope.window.seconds,
+            window_seconds: slope.window.seconds as u32,
             bytes_per_second: slope.estimate.bytes_per_second,
             low: slope.estimate.low,
             high: slope.estimate.high,

@@ -38,10 +38,7 @@ impl Equation {
 
     /// The resident memory that the terms explain.
     pub fn rss_bytes(&self) -> i64 {
-        self.live_heap_bytes
-            + self.allocator_overhead_bytes
-            + self.retained_dirty_bytes
-            + self.outside_allocator_bytes
+        self.live_heap_bytes + self.allocator_overhead_bytes + self.retained_dirty_bytes + self.outside_allocator_bytes
     }
 }
 

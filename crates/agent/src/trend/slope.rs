@@ -49,7 +49,7 @@ pub fn estimate(points: &[(f64, f64)]) -> Option<Estimate> {
         return None;
     }
     let span_seconds = points[count - 1].0 - points[0].0;
-    if !(span_seconds > 0.0) {
+    if span_seconds.is_nan() || span_seconds <= 0.0 {
         return None;
     }
     let slope = theil_sen(points);

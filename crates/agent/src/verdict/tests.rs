@@ -55,6 +55,9 @@ fn run(seconds_max: u32, shape: impl Fn(f64) -> Shape) -> Vec<(f64, Verdict)> {
         });
         assert!(!judgement.evidence.is_empty());
         assert_eq!(judgement.time_to_limit.is_some(), judgement.verdict.is_climb());
+        if judgement.verdict == Verdict::Climbing {
+            assert!(judgement.trajectory_degrees > 0.0, "{judgement:?}");
+        }
         if said.last().is_none_or(|(_, verdict)| *verdict != judgement.verdict) {
             said.push((judgement.since_seconds, judgement.verdict));
         }

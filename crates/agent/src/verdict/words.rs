@@ -14,7 +14,7 @@ pub(super) fn evidence(
     let rss = format_bytes(evidence.equation.rss_bytes() as f64);
     let trend = slope.map(movement).unwrap_or_default();
     match verdict {
-        Verdict::WarmingUp => format!("{rss} resident, too early to tell a trend"),
+        Verdict::WarmingUp => "too early to tell a trend".to_owned(),
         Verdict::Flat => format!("{trend}; {rss} of the {limit} limit resident"),
         Verdict::Climbing => format!("floor {trend}, {}", time(time_to_limit, &limit)),
         Verdict::ClimbingOutsideAllocator => {
