@@ -77,7 +77,7 @@ fn serve(mut stream: TcpStream, target: SocketAddr, token: &str) -> io::Result<O
         }
     };
     let rest = (length.0 + length.1).saturating_sub(request.len() as u64).min(REQUEST_BYTES_MAX);
-    stream.by_ref().take(rest).read_to_end(&mut request)?;
+    Read::by_ref(&mut stream).take(rest).read_to_end(&mut request)?;
     if !head.starts_with("POST ") {
         let (status, body) = if head.starts_with("GET / ") { ("200 OK", PAGE) } else { ("404 Not Found", "") };
         let length = body.len();

@@ -3,7 +3,11 @@
 
 pub mod alertmanager;
 pub mod binary;
+pub mod browser;
 pub mod deadline;
+pub mod digest;
+pub mod form;
+pub mod form_page;
 pub mod gopprof;
 pub mod http;
 pub mod kafka;
