@@ -3,6 +3,7 @@
 //! [`Symbols`] is what is known; [`resolve::Resolver`] finds out, on the profiler's thread only.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 pub(crate) mod names;
@@ -26,17 +27,39 @@ pub(crate) struct Location {
     pub(crate) function_start: Option<u64>,
 }
 
+/// Whose code stands at an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The program, a library of its choice, or nobody knows.
+    #[default]
+    Program,
+    /// An entry point of an allocator.
+    Allocator,
+    /// Rust's own library and nothing else.
+    StandardLibrary,
+}
+
+/// A map by address. A profile looks hundreds of thousands up, and they come from this process alone: its hash is
+/// one multiplication.
+pub(crate) type AddressMap<T> = HashMap<u64, T, BuildHasherDefault<AddressHasher>>;
+
 /// Locations by address. Names that occur often are held once.
 #[derive(Debug, Default)]
 pub(crate) struct Symbols {
-    locations: HashMap<u64, Location>,
+    locations: AddressMap<(Location, Owner)>,
     strings: HashSet<Arc<str>>,
     strings_bytes: usize,
 }
 
 impl Symbols {
     pub(crate) fn insert(&mut self, address: u64, location: Location) {
-        self.locations.insert(address, location);
+        let is_library = |frame: &Frame| names::is_standard_library(&frame.function);
+        let owner = match location.frames.last() {
+            Some(outermost) if names::is_allocator(&outermost.function) => Owner::Allocator,
+            Some(_) if location.frames.iter().all(is_library) => Owner::StandardLibrary,
+            _ => Owner::Program,
+        };
+        self.locations.insert(address, (location, owner));
     }
 
     pub(crate) fn contains(&self, address: u64) -> bool {
@@ -45,7 +68,7 @@ impl Symbols {
 
     /// The frames at an address, the innermost first; none where nothing is known.
     pub(crate) fn frames(&self, address: u64) -> &[Frame] {
-        self.locations.get(&address).map_or(&[], |location| &location.frames)
+        self.locations.get(&address).map_or(&[], |(location, _)| &location.frames)
     }
 
     /// The frames of the address that called for memory: those of the standard library are left out where the
@@ -56,10 +79,8 @@ impl Symbols {
         &frames[program.unwrap_or(0)..]
     }
 
-    /// Whether all that stands at an address is the standard library.
-    pub(crate) fn is_standard_library(&self, address: u64) -> bool {
-        let frames = self.frames(address);
-        !frames.is_empty() && frames.iter().all(|frame| names::is_standard_library(&frame.function))
+    pub(crate) fn owner(&self, address: u64) -> Owner {
+        self.locations.get(&address).map_or(Owner::default(), |(_, owner)| *owner)
     }
 
     /// The function that the machine executes at an address, or nothing.
@@ -68,7 +89,7 @@ impl Symbols {
     }
 
     pub(crate) fn function_start(&self, address: u64) -> Option<u64> {
-        self.locations.get(&address)?.function_start
+        self.locations.get(&address)?.0.function_start
     }
 
     /// The one copy of a string.
@@ -86,10 +107,30 @@ impl Symbols {
     pub(crate) fn memory_bytes(&self) -> usize {
         /// An `Arc<str>`'s two counts, its place in the set, the allocator's rounding.
         const STRING_BYTES: usize = 56;
-        let frames: usize = self.locations.values().map(|location| location.frames.len()).sum();
+        let frames: usize = self.locations.values().map(|(location, _)| location.frames.len()).sum();
         self.strings_bytes
             + self.strings.capacity() * STRING_BYTES
             + frames * size_of::<Frame>()
-            + self.locations.capacity() * (size_of::<(u64, Location)>() + 1)
+            + self.locations.capacity() * (size_of::<(u64, (Location, Owner))>() + 1)
+    }
+}
+
+/// Fibonacci hashing of one number.
+#[derive(Debug, Default)]
+pub(crate) struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
+    }
+
+    fn write_u64(&mut self, address: u64) {
+        let product = (self.0 ^ address).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // The map takes its slot from the low bits, which a product hardly mixes.
+        self.0 = product ^ product >> 32;
     }
 }

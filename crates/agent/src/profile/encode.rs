@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 
 use super::model::{Mapping, Profile};
 use super::profiler::Kind;
-use crate::symbols::Symbols;
+use crate::symbols::{AddressMap, Symbols};
 
 /// A profile as `go tool pprof` and scrapers read it, gzipped.
 ///
@@ -71,7 +71,7 @@ struct Tables<'a> {
     strings: Strings<'a>,
     mappings: Vec<(&'a Mapping, Filled)>,
     /// By return address and whether it is a leaf, which shows fewer of the calls inlined there.
-    location_ids: HashMap<(u64, bool), u64>,
+    location_ids: [AddressMap<u64>; 2],
     locations: Message,
     function_ids: HashMap<(&'a str, &'a str), u64>,
     functions: Message,
@@ -94,7 +94,7 @@ impl<'a> Tables<'a> {
             symbols,
             strings,
             mappings: mappings.iter().map(|mapping| (mapping, Filled::default())).collect(),
-            location_ids: HashMap::new(),
+            location_ids: Default::default(),
             locations: Message::default(),
             function_ids: HashMap::new(),
             functions: Message::default(),
@@ -109,8 +109,8 @@ impl<'a> Tables<'a> {
     }
 
     fn location(&mut self, return_address: u64, is_leaf: bool) -> u64 {
-        let id = self.location_ids.len() as u64 + 1;
-        match self.location_ids.entry((return_address, is_leaf)) {
+        let id = self.location_ids.iter().map(|ids| ids.len() as u64).sum::<u64>() + 1;
+        match self.location_ids[usize::from(is_leaf)].entry(return_address) {
             Entry::Occupied(known) => return *known.get(),
             Entry::Vacant(unknown) => unknown.insert(id),
         };

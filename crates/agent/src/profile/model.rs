@@ -172,7 +172,7 @@ mod tests {
     fn small_objects_stand_for_many_and_large_ones_for_themselves() {
         // 1 / (1 - exp(-64 / 524288)), 1 / (1 - exp(-2)) and 1 / (1 - exp(-2048)), computed apart.
         for (sampled, factor) in [
-            (count(3.0, 192.0), 8192.500_010_172_5),
+            (count(3.0, 192.0), 8_192.500_010_172_5),
             (count(10.0, 10.0 * 1_048_576.0), 1.156_517_642_749_665_6),
             (count(1.0, 1_073_741_824.0), 1.0),
         ] {

@@ -2,7 +2,7 @@
 //! profile starts where the program does, as Go's does above `runtime`.
 
 use super::model::Profile;
-use crate::symbols::{Symbols, names};
+use crate::symbols::{Owner, Symbols};
 
 /// How deep in a stack an entry point of the allocator is looked for: jemalloc's own frames, a wrapper of the host's
 /// and Rust's shims are 5 to 10.
@@ -12,15 +12,13 @@ const DEPTH_MAX: usize = 16;
 /// stays as it is.
 pub(crate) fn start_at_program(profile: &mut Profile, symbols: &Symbols) {
     for sample in &mut profile.samples {
+        let owner = |return_address: &u64| symbols.owner(return_address.saturating_sub(1));
+        let leaves = &sample.stack[..sample.stack.len().min(DEPTH_MAX)];
         // Called by no one but the program, the last entry point ends the allocator's part of the stack.
-        let entry = sample
-            .stack
-            .iter()
-            .take(DEPTH_MAX)
-            .rposition(|&return_address| names::is_allocator(symbols.function(return_address.saturating_sub(1))));
+        let entry = leaves.iter().rposition(|return_address| owner(return_address) == Owner::Allocator);
         let caller = entry.map_or(0, |entry| entry + 1).min(sample.stack.len().saturating_sub(1));
-        let is_library = |return_address: &u64| symbols.is_standard_library(return_address.saturating_sub(1));
-        let program = sample.stack[caller..].iter().position(|return_address| !is_library(return_address));
+        let mut callers = sample.stack[caller..].iter();
+        let program = callers.position(|return_address| owner(return_address) != Owner::StandardLibrary);
         // A stack of nothing but the library (a thread's own start) is kept whole.
         let keep_from = caller + program.unwrap_or(0);
         if keep_from > 0 {

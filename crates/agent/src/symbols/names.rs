@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use addr2line::gimli::{DW_LANG_Rust, DwLang};
+use addr2line::gimli::{self, DwLang};
 
 /// A longer name is cut: a future's type can be written in thousands of characters.
 pub(crate) const NAME_BYTES_MAX: usize = 512;
@@ -18,14 +18,16 @@ pub(crate) fn readable(raw: &str, language: Option<DwLang>) -> String {
         name if *name == *raw && language.is_some() => addr2line::demangle_auto(name, None),
         name => name,
     };
-    let mut name = match language {
-        _ if is_mangled_rust(raw) => tidy(&demangled),
-        Some(DW_LANG_Rust) => tidy(&demangled),
-        _ if *demangled == *raw => without_copy_suffix(raw).to_owned(),
-        _ => demangled.into_owned(),
+    let mut name = if is_mangled_rust(raw) || language == Some(gimli::DW_LANG_Rust) {
+        tidy(&demangled)
+    } else if *demangled == *raw {
+        without_copy_suffix(raw).to_owned()
+    } else {
+        demangled.into_owned()
     };
     if name.len() > NAME_BYTES_MAX {
-        name.truncate(name.floor_char_boundary(NAME_BYTES_MAX - '…'.len_utf8()));
+        let end = (0..=NAME_BYTES_MAX - '…'.len_utf8()).rev().find(|&end| name.is_char_boundary(end));
+        name.truncate(end.unwrap_or(0));
         name.push('…');
     }
     name

@@ -4,62 +4,55 @@ use std::collections::HashMap;
 use std::io::Read;
 
 #[derive(Debug, Default)]
-pub struct Decoded {
+pub(crate) struct Decoded {
     /// `type/unit`.
-    pub sample_types: Vec<String>,
-    pub samples: Vec<Sample>,
-    pub mappings: Vec<Mapping>,
-    pub locations: HashMap<u64, Location>,
-    pub time_nanos: i64,
-    pub duration_nanos: i64,
-    pub period_type: String,
-    pub period: i64,
-    pub default_sample_type: String,
+    pub(crate) sample_types: Vec<String>,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) mappings: Vec<Mapping>,
+    pub(crate) locations: HashMap<u64, Location>,
+    pub(crate) time_nanos: i64,
+    pub(crate) duration_nanos: i64,
+    pub(crate) period_type: String,
+    pub(crate) period: i64,
+    pub(crate) default_sample_type: String,
 }
 
 #[derive(Debug)]
-pub struct Sample {
-    pub location_ids: Vec<u64>,
-    pub values: Vec<i64>,
+pub(crate) struct Sample {
+    pub(crate) location_ids: Vec<u64>,
+    pub(crate) values: Vec<i64>,
 }
 
 #[derive(Debug, Default)]
-pub struct Mapping {
-    pub start: u64,
-    pub limit: u64,
-    pub offset: u64,
-    pub filename: String,
-    pub build_id: String,
+pub(crate) struct Mapping {
+    pub(crate) start: u64,
+    pub(crate) limit: u64,
+    pub(crate) offset: u64,
+    pub(crate) filename: String,
+    pub(crate) build_id: String,
     /// has_functions, has_filenames, has_line_numbers, has_inline_frames.
-    pub has: [bool; 4],
+    pub(crate) has: [bool; 4],
 }
 
 #[derive(Debug, Default)]
-pub struct Location {
-    pub mapping_id: u64,
-    pub address: u64,
+pub(crate) struct Location {
+    pub(crate) mapping_id: u64,
+    pub(crate) address: u64,
     /// Function, file, line; the innermost first.
-    pub lines: Vec<(String, String, u64)>,
+    pub(crate) lines: Vec<(String, String, u64)>,
 }
 
 impl Decoded {
-    pub fn from_gzip(body: &[u8]) -> Decoded {
+    pub(crate) fn from_gzip(body: &[u8]) -> Decoded {
         let mut raw = Vec::new();
         flate2::read::GzDecoder::new(body).read_to_end(&mut raw).expect("gzip");
         decode(&raw)
     }
 
     /// The functions of a sample, the leaf first.
-    pub fn functions(&self, sample: &Sample) -> Vec<&str> {
+    pub(crate) fn functions(&self, sample: &Sample) -> Vec<&str> {
         let lines = sample.location_ids.iter().flat_map(|id| &self.locations[id].lines);
         lines.map(|(function, _, _)| function.as_str()).collect()
-    }
-
-    /// The sum of a sample type over the stacks in which a function occurs.
-    pub fn total(&self, sample_type: &str, function: &str) -> i64 {
-        let column = self.sample_types.iter().position(|name| name == sample_type).expect("a type that is there");
-        let with = self.samples.iter().filter(|sample| self.functions(sample).iter().any(|name| *name == function));
-        with.map(|sample| sample.values[column]).sum()
     }
 }
 
