@@ -56,7 +56,7 @@ pub enum StartError {
 impl Agent {
     /// Starts the agent's threads: one that watches memory, one that answers on the admin address, one that takes
     /// profiles. Needs no async runtime. Where the host does not say [`use_jemalloc!`](crate::use_jemalloc), profiles
-    /// are not available, and where jemalloc serves none of its Rust code, verdicts rest on RSS.
+    /// are not available; where another allocator serves its Rust code, verdicts rest on RSS.
     ///
     /// Cost: less than a tenth of a percent of a core while idle.
     ///

@@ -15,8 +15,9 @@
 //! (default 127.0.0.1:6060): `/`, `/metrics`, `/memory`, `/debug/pprof/`, `/livez`, `/readyz`.
 //!
 //! What it keeps is bounded: [`history::MEMORY_BYTES`] of history, [`admin::CONNECTIONS_MAX`] connections. It never
-//! panics the host, never blocks the host's runtime, and sets the global allocator only where the host says
-//! [`use_jemalloc!`].
+//! panics the host, never blocks the host's runtime, and sets `#[global_allocator]` only where the host says
+//! [`use_jemalloc!`]. Linking the agent does put jemalloc behind C's `malloc`, so that a host that sets no global
+//! allocator uses it too, without profiling.
 //!
 //! [`history`], [`trend`] and [`verdict`] are pure: they take time and bytes as arguments and know no clock, no file
 //! and no network, so that a recorded trace gets exactly the answers the live agent would have given.

@@ -21,6 +21,8 @@ fn the_agent_answers() {
     let metrics = get(&agent, "/metrics");
     assert!(metrics.contains("\nheap_profile_active 0\n"), "{metrics}");
     assert!(metrics.contains("\nprocess_resident_memory_bytes "), "{metrics}");
+    // Linked in, jemalloc serves `malloc` and with it Rust's default allocator: its statistics are true.
+    assert!(metrics.contains("\njemalloc_allocated_bytes "), "{metrics}");
     let heap = get(&agent, "/debug/pprof/heap");
     assert!(heap.starts_with("HTTP/1.1 404") && heap.contains("prof:true"), "{heap}");
 }

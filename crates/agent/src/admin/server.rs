@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpListener as StdListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
 
 use super::routes::Routes;
 
@@ -20,6 +22,13 @@ pub const CONNECTIONS_MAX: usize = 64;
 
 /// A connection that has not sent a request's head by then is closed, an idle one included.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A connection is closed after this time, at the end of the request in hand: twice the longest profile. So a client
+/// that never reads its answer does not keep its place for good.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(7_200);
+
+/// What the request in hand has left then.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Room for a request's head, and for what is read ahead of it.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
@@ -85,12 +94,19 @@ async fn connection(stream: TcpStream, routes: Arc<Routes>, _permit: OwnedSemaph
         let routes = routes.clone();
         async move { Ok::<_, std::convert::Infallible>(routes.respond(request).await) }
     });
-    let served = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let served = match timeout(CONNECTION_LIFETIME, connection.as_mut()).await {
+        Ok(served) => served,
+        Err(_) => {
+            connection.as_mut().graceful_shutdown();
+            timeout(CLOSING_TIMEOUT, connection).await.unwrap_or(Ok(()))
+        }
+    };
     if let Err(error) = served {
         tracing::debug!(%error, "an admin connection ended early");
     }
