@@ -176,3 +176,71 @@ impl Store {
         self.directory.delete_file(id).map_err(|source| StoreError::new("delete a stored file", source))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Write;
+    use std::path::Path;
+
+    /// A store on a file system without user attributes.
+    fn without_xattrs(dir: &Path) -> Opened {
+        open_with(Options { dir: dir.to_owned(), durability: Durability::Fsync, kafka: None }, 0).unwrap()
+    }
+
+    fn seal(store: &Store, filename: &str) -> (FileMeta, Sealed) {
+        let spool = store.create().unwrap();
+        spool.file().write_all(b"abc").unwrap();
+        let (sha256, content_type) = (Some([1; 32]), None);
+        let (field, filename, bytes) = (None, filename.to_owned(), 3);
+        let meta = FileMeta { field, filename, bytes, sha256, content_type, stored_unix_ms: 1 };
+        (meta.clone(), spool.seal(meta).unwrap())
+    }
+
+    fn names(dir: &Path, of: &str) -> Vec<String> {
+        let mut names = directory::names(File::open(dir.join(of)).unwrap()).unwrap();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn sidecars_take_the_place_of_attributes() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = without_xattrs(dir.path());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (_, dropped) = seal(&opened.store, "dropped");
+        assert_eq!(names(dir.path(), "spool").len(), 2);
+        drop(dropped);
+        let (meta, sealed) = seal(&opened.store, "kept");
+        let id = *sealed.id();
+        runtime.block_on(opened.committer.commit(vec![sealed])).unwrap();
+        assert_eq!(opened.store.open(&id).unwrap().unwrap().1, meta);
+        assert_eq!(names(dir.path(), "files"), [format!(".{id}.json"), id.to_string()]);
+        assert_eq!(names(dir.path(), "spool"), [""; 0]);
+        opened.outbox.shutdown();
+        drop((opened.store, opened.committer));
+
+        // Where attributes work again, the sidecar still speaks for its file, and goes with it.
+        let opened = open(Options { dir: dir.path().to_owned(), durability: Durability::Fsync, kafka: None }).unwrap();
+        assert_eq!(opened.store.open(&id).unwrap().unwrap().1, meta);
+        assert!(opened.store.delete(&id).unwrap());
+        assert_eq!(names(dir.path(), "files"), [""; 0]);
+    }
+
+    #[test]
+    fn a_sidecar_that_was_renamed_before_a_crash_is_joined_by_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = without_xattrs(dir.path());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (meta, sealed) = seal(&opened.store, "kept");
+        let id = *sealed.id();
+        runtime.block_on(opened.committer.commit(vec![sealed])).unwrap();
+        opened.outbox.shutdown();
+        drop((opened.store, opened.committer));
+        let name = id.to_string();
+        std::fs::rename(dir.path().join("files").join(&name), dir.path().join("spool").join(&name)).unwrap();
+        let opened = without_xattrs(dir.path());
+        assert_eq!(opened.store.open(&id).unwrap().unwrap().1, meta);
+    }
+}

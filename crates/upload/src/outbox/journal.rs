@@ -199,3 +199,99 @@ fn open(directory: &Directory, first_seq: u64, flags: OFlags) -> io::Result<File
     let mode = Mode::RUSR | Mode::WUSR;
     Ok(rustix::fs::openat(directory.outbox(), segment_name(first_seq), flags | OFlags::CLOEXEC, mode)?.into())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::outbox::Reader;
+    use crate::outbox::record::Record;
+    use crate::outbox::record::tests::record;
+    use crate::store::Durability;
+
+    const SEGMENT_BYTES: u64 = 1_000;
+
+    fn directory(dir: &tempfile::TempDir) -> Arc<Directory> {
+        Arc::new(Directory::open(dir.path(), Durability::None, 0).unwrap())
+    }
+
+    fn journal(directory: &Arc<Directory>, outbox_bytes_max: u64) -> Journal {
+        let segments = Arc::new(Segments::list(directory).unwrap());
+        Journal::resume(directory, segments, 0, 0).unwrap().with_limits(SEGMENT_BYTES, outbox_bytes_max)
+    }
+
+    fn append(journal: &mut Journal, files: usize) -> Record {
+        let (record, mut bytes) = (record(journal.next_seq(), files), Vec::new());
+        record.encode(&mut bytes).unwrap();
+        journal.append(&bytes, record.end()).unwrap();
+        record
+    }
+
+    fn read_from(journal: &Journal, seq: u64) -> Vec<Record> {
+        let mut reader = Reader::new(Arc::clone(journal.segments()), seq);
+        std::iter::from_fn(|| reader.next().unwrap()).collect()
+    }
+
+    #[test]
+    fn segments_follow_one_another_and_are_released_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = directory(&dir);
+        let mut journal = journal(&directory, u64::MAX);
+        let records: Vec<Record> = (0..50).map(|n| append(&mut journal, 1 + n % 3)).collect();
+        assert_eq!(read_from(&journal, 0), records);
+        let segments = Segments::list(&directory).unwrap();
+        assert!(segments.locked().len() > 5);
+        assert_eq!(*segments.locked(), *journal.segments().locked());
+
+        let middle = &records[25];
+        journal.segments().release(middle.seq).unwrap();
+        let kept = read_from(&journal, middle.seq);
+        assert_eq!(kept, records[records.len() - kept.len()..]);
+        assert!(kept.len() >= 25 && kept.len() < 35, "{}", kept.len());
+        journal.segments().release(journal.next_seq()).unwrap();
+        assert_eq!(Segments::list(&directory).unwrap().locked().len(), 1);
+        let record = append(&mut journal, 1);
+        assert_eq!(read_from(&journal, record.seq).last(), Some(&record));
+    }
+
+    #[test]
+    fn a_reader_sees_what_is_committed_later_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = directory(&dir);
+        let mut journal = journal(&directory, u64::MAX);
+        let mut reader = Reader::new(Arc::clone(journal.segments()), 0);
+        assert_eq!(reader.next().unwrap(), None);
+        for _ in 0..20 {
+            let record = append(&mut journal, 2);
+            // An append under way: its bytes are in the file, not in the journal.
+            let last = journal.segments().last().unwrap();
+            open(&directory, last.first_seq, OFlags::WRONLY).unwrap().write_all_at(b"HLR1....", last.bytes).unwrap();
+            assert_eq!(reader.next().unwrap(), Some(record));
+            assert_eq!(reader.next().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_full_outbox_says_so_and_takes_more_when_some_is_consumed() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = directory(&dir);
+        let mut journal = journal(&directory, 4 * SEGMENT_BYTES);
+        while journal.has_room(500) {
+            append(&mut journal, 1);
+        }
+        assert!(journal.segments().total_bytes() > 3 * SEGMENT_BYTES);
+        journal.segments().release(journal.next_seq()).unwrap();
+        assert!(journal.has_room(500));
+    }
+
+    #[test]
+    fn damage_in_the_middle_costs_its_record_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = directory(&dir);
+        let mut journal = journal(&directory, u64::MAX);
+        let mut records: Vec<Record> = (0..20).map(|_| append(&mut journal, 1)).collect();
+        open(&directory, 0, OFlags::WRONLY).unwrap().write_all_at(&[0xff; 40], 100).unwrap();
+        records.remove(0);
+        assert_eq!(read_from(&journal, 0), records);
+    }
+}

@@ -17,6 +17,7 @@ const MS_A_SECOND: f64 = 1e3;
 pub(crate) struct Metrics {
     pub(crate) poisoned: IntCounter,
     pub(crate) producers_alive: IntGauge,
+    pub(crate) producers_replaced: IntCounter,
     pub(crate) delivery_failures: IntCounter,
     messages_queued: IntGauge,
     message_bytes_queued: IntGauge,
@@ -43,6 +44,10 @@ impl Metrics {
                 "Events that Kafka refuses for their own sake, set aside in outbox/poison.jsonl.",
             )?,
             producers_alive: IntGauge::new("kafka_producers_alive", "Kafka producers of this process: one at most.")?,
+            producers_replaced: IntCounter::new(
+                "kafka_producers_replaced_total",
+                "Producers given up after a fatal error, each followed by a new one.",
+            )?,
             delivery_failures: IntCounter::new(
                 "kafka_delivery_failures_total",
                 "Messages that the producer gave back undelivered; each is sent again or set aside.",
@@ -69,9 +74,14 @@ impl Metrics {
     /// Registers everything, with the outbox's state asked at each scrape.
     pub(crate) fn register(&self, registry: &Registry, progress: &Arc<Progress>) -> prometheus::Result<()> {
         registry.register(Box::new(Waiting::new(Arc::clone(progress))?))?;
-        for counter in
-            [&self.poisoned, &self.delivery_failures, &self.sent_messages, &self.sent_bytes, &self.failed_requests]
-        {
+        for counter in [
+            &self.poisoned,
+            &self.producers_replaced,
+            &self.delivery_failures,
+            &self.sent_messages,
+            &self.sent_bytes,
+            &self.failed_requests,
+        ] {
             registry.register(Box::new(counter.clone()))?;
         }
         for gauge in [&self.producers_alive, &self.messages_queued, &self.message_bytes_queued, &self.brokers_connected]

@@ -172,6 +172,7 @@ impl Publisher {
         if let Some((code, reason)) = self.producer.as_ref().and_then(Producer::fatal_error) {
             warn!(%code, reason, "the Kafka producer is replaced");
             self.drop_producer();
+            self.metrics.producers_replaced.inc();
             self.pause();
         }
         if self.producer.is_none() && Instant::now() >= self.paused_until {

@@ -29,7 +29,7 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    pub(super) fn open(dir: &Path, durability: Durability, xattr_bytes_max: usize) -> Result<Self, OpenError> {
+    pub(crate) fn open(dir: &Path, durability: Durability, xattr_bytes_max: usize) -> Result<Self, OpenError> {
         let error = |doing| move |source| OpenError::Io { dir: dir.to_owned(), doing, source };
         let make = || {
             DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)?;
