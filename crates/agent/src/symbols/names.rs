@@ -70,9 +70,12 @@ pub(crate) fn is_allocator(name: &str) -> bool {
 /// grows, and is no more telling than Go's `runtime.growslice`, which Go hides as well.
 pub(crate) fn is_standard_library(name: &str) -> bool {
     let of_library = |path: &str| {
-        let path = path.trim_start_matches(['&', '*', '[', '(', ' ']);
+        let path = path.trim_start_matches(['<', '&', '*', '[', '(', ' ']);
         let path = ["mut ", "const ", "dyn "].into_iter().fold(path, |path, word| path.trim_start_matches(word));
-        path.split_once("::").map(|(head, _)| matches!(head, "alloc" | "core" | "std" | "hashbrown"))
+        let (head, _) = path.split_once("::")?;
+        // Only the library gives slices and the like methods of their own.
+        let is_builtin = matches!(head.trim_end_matches(['>', ']', ')']), "_" | "T" | "str" | "u8");
+        Some(is_builtin || matches!(head, "alloc" | "core" | "std" | "hashbrown"))
     };
     let implemented = name.strip_prefix('<').and_then(|inner| Some((inner, as_position(inner)?)));
     match implemented {
@@ -280,6 +283,7 @@ mod tests {
             "<u8 as alloc::vec::spec_from_elem::SpecFromElem>::from_elem",
             "<&mut alloc::string::String as core::fmt::Write>::write_str",
             "<[T] as alloc::slice::Concat<Item>>::concat",
+            "<u8 as <[_]>::to_vec_in::ConvertVec>::to_vec",
         ] {
             assert!(is_standard_library(name), "{name}");
         }

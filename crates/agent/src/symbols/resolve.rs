@@ -31,8 +31,9 @@ impl Resolver {
     /// Looks up the addresses that are not known yet. Addresses, not return addresses: a caller that has the latter
     /// subtracts 1, for the call to be meant and not what follows it.
     ///
-    /// An object is opened when an address in it has to be looked up, and closed before this returns. Measured on a
-    /// program of 40 MB: see `profiler`.
+    /// An object is opened when an address in it has to be looked up, and closed before this returns. Measured with
+    /// a program of 33 MB (of 72 MB): 60 ms (450 ms) and 42 MiB (88 MiB) of memory for that moment, less than 1 ms and
+    /// nothing when all is known.
     pub(crate) fn resolve(&mut self, addresses: impl Iterator<Item = u64>, mappings: &[Mapping]) -> &Symbols {
         self.forget_what_moved(mappings);
         let mut unknown: Vec<u64> = addresses.filter(|&address| !self.symbols.contains(address)).collect();
