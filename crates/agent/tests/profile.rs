@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use heapline::{Agent, Config};
 
@@ -143,7 +143,11 @@ fn the_leaks_are_there(heap: &Decoded) {
 fn its_form_is_right(heap: &Decoded) {
     assert_eq!(heap.sample_types, ["inuse_objects/count", "inuse_space/bytes"]);
     assert_eq!((heap.period_type.as_str(), heap.period), ("space/bytes", 512 << 10));
+    assert_eq!(heap.default_sample_type, "inuse_space");
+    let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_nanos(heap.time_nanos.cast_unsigned()));
+    assert!(age.expect("taken in the past") < Duration::from_secs(60));
     let program = &heap.mappings[0];
+    assert!(program.build_id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{}", program.build_id);
     let exe = std::fs::read_link("/proc/self/exe").expect("a program");
     assert_eq!(program.filename, exe.to_string_lossy());
     let code = leak_through_c as fn() as usize as u64;
