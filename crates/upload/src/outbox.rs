@@ -87,7 +87,8 @@ impl OutboxHandle {
     }
 
     /// Finishes the forms that are being committed, refuses later ones, stops the publisher, and sweeps what cut
-    /// uploads left in `spool/`. Blocking, for the disk and up to about a second for librdkafka.
+    /// uploads left in `spool/`. Blocking, for the disk and up to about a second for librdkafka. The directory stays
+    /// locked until the last clone of its store is gone.
     pub fn shutdown(self) {
         self.committer.stop();
         join(self.committer_thread);

@@ -141,7 +141,8 @@ fn a_caller_that_goes_away_changes_nothing() {
     runtime.block_on(async {
         let mut commit = std::pin::pin!(store.committer.commit(files.into()));
         // Polled once, so that the form is handed over, then dropped.
-        std::future::poll_fn(|context| std::task::Poll::Ready(drop(commit.as_mut().poll(context)))).await;
+        let first = std::future::poll_fn(|context| std::task::Poll::Ready(commit.as_mut().poll(context))).await;
+        assert!(first.is_pending());
     });
     eventually("both are visible", || ids.iter().all(|id| content(&store.store, id).is_some()));
     eventually("both have events", || events(dir.path()).len() == 2);
@@ -205,6 +206,22 @@ fn an_error_behind_the_commit_point_is_told_and_healed() {
     assert_eq!(content(&store.store, &second_id).unwrap().0, "b");
     assert_eq!(events(dir.path()).into_values().collect::<Vec<_>>(), [1, 1]);
     commit(&store, &["c"]).unwrap();
+}
+
+/// The store was removed, or swept by somebody, under a running process: no 201 for a file that is not there.
+#[test]
+fn a_form_whose_spool_file_was_taken_away_is_not_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = opened(dir.path());
+    let files = ["a", "b"].map(|name| seal(&store.store, name, name.as_bytes()));
+    fs::remove_file(dir.path().join(format!("spool/{}", files[1].id()))).unwrap();
+    block_on(store.committer.commit(files.into())).unwrap_err();
+    assert!(store.outbox.healthy());
+    commit(&store, &["c"]).unwrap();
+    let late = seal(&store.store, "late", b"late");
+    fs::remove_dir_all(dir.path()).unwrap();
+    block_on(store.committer.commit(vec![late])).unwrap_err();
+    assert!(store.store.create().is_err());
 }
 
 #[test]

@@ -236,9 +236,9 @@ impl Commits {
             return Ok(());
         }
         let end = self.journal.next_seq();
-        let finished = self.make_visible().and_then(|()| self.sink.take(&self.unfinished, end));
+        let finished = self.make_visible().and_then(|all| self.sink.take(&self.unfinished, end).map(|()| all));
         match finished {
-            Ok(()) => {
+            Ok(all_visible) => {
                 if matches!(self.sink, Sink::EventLog(..)) {
                     self.progress.consumed(end, None);
                 }
@@ -248,7 +248,7 @@ impl Commits {
                     self.progress.stuck(false);
                 }
                 self.unfinished.clear();
-                Ok(())
+                if all_visible { Ok(()) } else { Err(io::Error::other("a spool file was taken away")) }
             }
             Err(error) => {
                 self.progress.stuck(true);
@@ -257,9 +257,14 @@ impl Commits {
         }
     }
 
-    fn make_visible(&self) -> io::Result<()> {
-        self.unfinished.iter().try_for_each(|file| self.directory.publish(&file.id))?;
-        self.directory.sync_files()
+    /// `false` where a file is gone that nobody but us should have touched: trying again would not bring it back.
+    fn make_visible(&self) -> io::Result<bool> {
+        let mut all = true;
+        for file in &self.unfinished {
+            all &= self.directory.publish(&file.id)?;
+        }
+        self.directory.sync_files()?;
+        Ok(all)
     }
 }
 

@@ -46,6 +46,10 @@ impl Directory {
         let directory = Self { root, files, spool, outbox, durability, xattr_bytes_max };
         directory.one_file_system().map_err(error("rename between its directories"))?;
         directory.sync_fd(&directory.root).map_err(error("sync it"))?;
+        // A new store's own name; a parent that may not be opened held it before us.
+        if let Ok(parent) = open_dir(directory.root.as_fd(), Path::new("..")) {
+            directory.sync_fd(parent).map_err(error("sync its parent"))?;
+        }
         Ok(directory)
     }
 
@@ -90,12 +94,16 @@ impl Directory {
         ignore_missing(rustix::fs::unlinkat(&self.spool, id.to_string(), AtFlags::empty()))
     }
 
-    /// Makes a sealed file visible; done twice it is done once. The sidecar goes first: a visible file has its metadata.
-    pub(super) fn publish(&self, id: &FileId) -> io::Result<()> {
-        for name in [sidecar_name(id), id.to_string()] {
-            ignore_missing(rustix::fs::renameat(&self.spool, &name, &self.files, &name))?;
+    /// Makes a sealed file visible; done twice it is done once. `false` where it is neither here nor there: somebody
+    /// took it away. The sidecar goes first: a visible file has its metadata.
+    pub(super) fn publish(&self, id: &FileId) -> io::Result<bool> {
+        let (sidecar, name) = (sidecar_name(id), id.to_string());
+        ignore_missing(rustix::fs::renameat(&self.spool, &sidecar, &self.files, &sidecar))?;
+        match rustix::fs::renameat(&self.spool, &name, &self.files, &name) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(rustix::fs::statat(&self.files, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok()),
+            Err(errno) => Err(errno.into()),
         }
-        Ok(())
     }
 
     /// The names of sealed files, before the journal may speak of them.
