@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use heapline::quantity::{parse_duration, parse_size};
 
 use crate::admission::Limits;
@@ -82,7 +82,7 @@ pub struct Config {
     pub durability: Durability,
 
     /// Digest of stored files. sha256 costs about 0.6 s of a core per GB; none leaves "sha256" null
-    #[arg(long, env = "HEAPLINE_DIGEST", value_name = "ALGORITHM", value_parser = digest(), default_value = "sha256")]
+    #[arg(long, env = "HEAPLINE_DIGEST", value_name = "ALGORITHM", value_parser = digest(), action = ArgAction::Set, default_value = "sha256")]
     pub digest: bool,
 
     /// TOML file with any of these settings, under the flags' names, with - or _
@@ -231,6 +231,33 @@ mod tests {
         let (ours, default) = (config.limits(), Limits::default());
         assert_eq!((ours.file_bytes_max, ours.body_bytes_max), (default.file_bytes_max, default.body_bytes_max));
         assert_eq!(ours.connections_max, default.connections_max);
+    }
+
+    #[test]
+    fn every_flag_takes_its_value() {
+        let config = load(&[
+            "--listen=[::1]:1",
+            "--admin=[::1]:2",
+            "--store=s",
+            "--token-file=t",
+            "--kafka=a:1,b:2",
+            "--topic=x",
+            "--memory-limit=2GiB",
+            "--max-file=1",
+            "--max-body=2kB",
+            "--max-connections=3",
+            "--drain=500ms",
+            "--durability=none",
+            "--digest=none",
+            "--check",
+        ])
+        .unwrap();
+        assert_eq!((config.listen.port(), config.admin.map(|admin| admin.port())), (1, Some(2)));
+        assert_eq!((config.store, config.token_file), ("s".into(), Some("t".into())));
+        assert_eq!((config.kafka.as_deref(), config.topic.as_str()), (Some("a:1,b:2"), "x"));
+        assert_eq!((config.memory_limit, config.max_file, config.max_body), (Some(2 << 30), 1, 2000));
+        assert_eq!((config.max_connections, config.drain), (3, Duration::from_millis(500)));
+        assert_eq!((config.durability, config.digest, config.check), (Durability::None, false, true));
     }
 
     #[test]
