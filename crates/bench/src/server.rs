@@ -33,8 +33,8 @@ impl Server {
             .arg(dir)
             .env("HEAPLINE_TOKEN", TOKEN);
         Self::spawn(command, |line| {
-            let (_, rest) = line.split_once("listening on http://")?;
-            rest.split_whitespace().next()?.parse().ok()
+            let (_, rest) = line.split_once(" on http://")?;
+            rest.split(',').next()?.parse().ok()
         })
     }
 
