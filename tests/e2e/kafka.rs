@@ -118,7 +118,8 @@ fn started(test: &str) -> Option<(Kafka, Service)> {
     let kafka = Kafka::start(&installation).expect("Kafka starts");
     kafka.create_topic(TOPIC, PARTITIONS).expect("the topic is made");
     let address = kafka.address();
-    let service = Service::upload(&["--kafka", &address, "--topic", TOPIC, "--durability", "fsync"]);
+    // With the broker away a drain waits for it to the end of its time.
+    let service = Service::upload(&["--kafka", &address, "--topic", TOPIC, "--durability", "fsync", "--drain", "3s"]);
     Some((kafka, service.expect("heapline-upload starts")))
 }
 
