@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 
 use prometheus::Registry;
@@ -10,7 +11,7 @@ use crate::admin::{Routes, Server};
 use crate::config::{Config, ConfigError, Settings};
 use crate::in_flight::WorkInFlight;
 use crate::jemalloc::prof;
-use crate::livetable::{self, LiveTable};
+use crate::livetable::{self, Adopted, LiveTable};
 use crate::metrics;
 use crate::profile::live::own_mappings;
 use crate::profile::profiler::Profiler;
@@ -101,6 +102,17 @@ impl Agent {
     /// What `/metrics` gathers; the host's own metrics may be registered here.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// What earlier processes left in the state directory that ended without a word, the newest first: at most
+    /// [`PREDECESSORS_MAX`](livetable::PREDECESSORS_MAX).
+    pub fn predecessors(&self) -> &[Adopted] {
+        self.live.map_or(&[], LiveTable::predecessors)
+    }
+
+    /// The file that holds the live table of this process. `None` where it does not outlive the process.
+    pub fn live_table_path(&self) -> Option<&Path> {
+        self.live.and_then(LiveTable::path)
     }
 
     /// Whether `/readyz` answers 200.

@@ -7,6 +7,7 @@
 //!
 //! See docs/live-table.md for how it works, what it costs, and what it cannot do.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,10 +18,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::jemalloc::hooks::{self, HookError};
 use crate::jemalloc::prof;
 use crate::profile::model::Mapping;
-use files::{OwnFile, Predecessor};
+use adopt::Surroundings;
+use files::OwnFile;
 use layout::Sizes;
 use table::{Identity, Table};
 
+pub use adopt::{Adopted, End, Totals, read};
+pub use files::PREDECESSORS_MAX;
+
+mod adopt;
 mod files;
 mod layout;
 mod mapping;
@@ -66,6 +72,50 @@ impl Source {
     }
 }
 
+/// How full the process's table is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fill {
+    /// Where it outlives the process; `None` where it does not.
+    pub path: Option<PathBuf>,
+    /// Stacks kept, and room for them.
+    pub stacks: (u64, u64),
+    /// Return addresses kept, and room for them.
+    pub frames: (u64, u64),
+    /// Live samples kept, and room for them.
+    pub samples: (u64, u64),
+    /// Samples that no profile shows for want of room.
+    pub lost: u64,
+    /// Stacks of which nothing lived and whose place was given to others.
+    pub reused_stacks: u64,
+    /// Ends of samples that were taken before the table was there, or lost.
+    pub unknown_frees: u64,
+}
+
+/// How full the table is; `None` where there is none. Cost: a walk over the keys of live samples, 30 µs.
+pub fn fill() -> Option<Fill> {
+    let live = current()?;
+    let (tally, sizes) = (live.table.tally(), Sizes::AGENT);
+    Some(Fill {
+        path: live.path().map(Path::to_owned),
+        stacks: (tally.stacks_used, sizes.stacks as u64),
+        frames: (tally.frames_used, sizes.frames as u64),
+        samples: (live.table.samples.used() as u64, sizes.samples as u64),
+        lost: tally.lost(),
+        reused_stacks: tally.reused_stacks,
+        unknown_frees: tally.unknown_frees,
+    })
+}
+
+/// Live bytes by stack (return addresses, the leaf first, the allocator's included), estimated from the samples; `None`
+/// where there is no table. Cost: 1 ms for 10,000 stacks of 40 frames.
+pub fn live_stacks() -> Option<HashMap<Box<[u64]>, f64>> {
+    let mut stacks = HashMap::new();
+    for sample in current()?.table.survivors(0).samples {
+        *stacks.entry(sample.stack).or_default() += sample.inuse.bytes;
+    }
+    Some(stacks)
+}
+
 /// Why there is no live table.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LiveTableError {
@@ -84,7 +134,7 @@ pub(crate) struct LiveTable {
     started: Instant,
     /// The lock goes with it.
     file: Option<(OwnFile, PathBuf)>,
-    predecessors: Vec<Predecessor>,
+    predecessors: Vec<Adopted>,
 }
 
 static CURRENT: AtomicPtr<LiveTable> = AtomicPtr::new(std::ptr::null_mut());
@@ -145,7 +195,9 @@ impl LiveTable {
     fn in_file(directory: &Path, identity: &Identity) -> io::Result<LiveTable> {
         let alive = mapping::wiped_on_fork()?;
         alive.store(1, Relaxed);
+        let surroundings = Surroundings::read();
         let predecessors = files::sweep(directory);
+        let predecessors = predecessors.iter().filter_map(|gone| adopt::adopt(&gone.path, &surroundings)).collect();
         let own = OwnFile::create(directory)?;
         let made = mapping::of_file(&own.file, Sizes::AGENT.words()).and_then(|words| {
             let table = Table::create(words, Sizes::AGENT, identity).ok_or(io::ErrorKind::InvalidData)?;
@@ -179,7 +231,7 @@ impl LiveTable {
     }
 
     /// Tables of earlier processes that ended without a word, the newest first.
-    pub(crate) fn predecessors(&self) -> &[Predecessor] {
+    pub(crate) fn predecessors(&self) -> &[Adopted] {
         &self.predecessors
     }
 
@@ -205,7 +257,7 @@ fn identity(mappings: &[Mapping]) -> Identity {
         period_bytes: prof::sample_interval_bytes().unwrap_or(1),
         boot_id: boot_id.trim().to_owned(),
         build_id: mappings.first().map(|program| program.build_id.clone()).unwrap_or_default(),
-        cgroup_oom_kills: 0,
+        cgroup_oom_kills: adopt::cgroup_oom_kills().unwrap_or(0),
     }
 }
 

@@ -8,7 +8,7 @@ mod dump;
 mod encode;
 mod jeheap;
 pub(crate) mod live;
-mod maps;
+pub(crate) mod maps;
 pub(crate) mod model;
 pub(crate) mod profiler;
 mod strip;

@@ -99,7 +99,7 @@ fn refusal(refused: &ProfileError) -> Answer {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             answer
         }
-        ProfileError::NeedsLiveTable | ProfileError::NoPeak => error(StatusCode::NOT_FOUND, message),
+        ProfileError::NeedsLiveTable | ProfileError::Nothing => error(StatusCode::NOT_FOUND, message),
         ProfileError::Failed(_) => error(StatusCode::INTERNAL_SERVER_ERROR, message),
     }
 }
@@ -141,7 +141,17 @@ fn parse_query(kind: Kind, query: &str) -> Result<Query, &'static str> {
     if seconds.is_some() && debug {
         return Err("seconds and debug cannot be combined: a difference has no text form");
     }
+    let is_previous = match parameter("process") {
+        None | Some("current") => false,
+        Some("previous") if seconds.is_none() && parameter("min_age").is_none() => true,
+        Some("previous") => {
+            return Err("of a previous process there is its end and its peak, no difference and no ages");
+        }
+        Some(_) => return Err("process must be current or previous"),
+    };
     let view = match (parameter("at"), parameter("min_age")) {
+        (None, None) if is_previous => View::Previous { at_peak: false },
+        (Some("peak"), None) if is_previous => View::Previous { at_peak: true },
         (None, None) => View::Now,
         (Some("peak"), None) if seconds.is_none() => View::Peak,
         (Some("peak"), None) => return Err("at=peak is one moment, without a difference: leave seconds out"),
@@ -180,7 +190,11 @@ mod tests {
         let view = |query| parse_query(Kind::Heap, query).map(|query| query.view);
         assert_eq!(view("at=peak"), Ok(View::Peak));
         assert_eq!(view("min_age=10m&debug=1"), Ok(View::Survivors { min_age_seconds: 600 }));
+        assert_eq!(view("process=previous&at=peak"), Ok(View::Previous { at_peak: true }));
         for wrong in [
+            "process=next",
+            "process=previous&min_age=1m",
+            "process=previous&seconds=1",
             "seconds=0",
             "seconds=3601",
             "seconds=-1",

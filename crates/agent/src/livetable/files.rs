@@ -15,7 +15,7 @@ use super::layout::Sizes;
 use super::table::Table;
 
 /// Tables of processes that ended without a word that are kept, the newest ones.
-pub(crate) const PREDECESSORS_MAX: usize = 2;
+pub const PREDECESSORS_MAX: usize = 2;
 /// Entries of the state directory that are looked at.
 const ENTRIES_MAX: usize = 1_000;
 /// A file that never became a table is an accident's after this time.

@@ -67,8 +67,7 @@ pub(super) mod word {
     pub(in super::super) const PEAK_SELECT: usize = 114;
     /// Two each.
     pub(in super::super) const PEAK_LEN: usize = 115;
-    pub(in super::super) const PEAK_BYTES: usize = 117;
-    pub(in super::super) const PEAK_TICKS: usize = 119;
+    pub(in super::super) const PEAK_TICKS: usize = 117;
 }
 
 /// How much a table holds.

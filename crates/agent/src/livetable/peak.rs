@@ -31,7 +31,6 @@ pub(super) struct PeakRecord {
 pub(super) struct PeakCopy {
     pub(super) records: Vec<PeakRecord>,
     pub(super) ticks: u64,
-    pub(super) live_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +53,7 @@ impl<'a> Peak<'a> {
             return;
         }
         if live_bytes >= self.load(word::PEAK_NEXT_BYTES) {
-            self.copy(live_bytes);
+            self.copy();
             let step = (live_bytes / STEP_SHARE).max(period_bytes.saturating_mul(STEP_PERIODS));
             self.store(word::PEAK_NEXT_BYTES, live_bytes.saturating_add(step));
         }
@@ -85,14 +84,10 @@ impl<'a> Peak<'a> {
                 live: Weighted { objects: objects.load(Relaxed), bytes: bytes.load(Relaxed) },
             })
         });
-        Some(PeakCopy {
-            records: records.collect(),
-            ticks: self.load(word::PEAK_TICKS + index),
-            live_bytes: self.load(word::PEAK_BYTES + index),
-        })
+        Some(PeakCopy { records: records.collect(), ticks: self.load(word::PEAK_TICKS + index) })
     }
 
-    fn copy(&self, live_bytes: u64) {
+    fn copy(&self) {
         let former = self.load_selected();
         let index = former.map_or(0, |former| 1 - former);
         let mut records = self.buffers[index].chunks_exact(PEAK_WORDS);
@@ -113,7 +108,6 @@ impl<'a> Peak<'a> {
             len += 1;
         }
         self.store(word::PEAK_LEN + index, len);
-        self.store(word::PEAK_BYTES + index, live_bytes);
         self.store(word::PEAK_TICKS + index, self.load(word::TICKS));
         self.header[word::PEAK_SELECT].store(index as u64 + 1, Release);
         if let Some(former) = former {

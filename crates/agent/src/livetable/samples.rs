@@ -102,13 +102,9 @@ impl<'a> Samples<'a> {
         })
     }
 
-    /// Slots taken.
+    /// Slots taken. Looks at each key.
     pub(super) fn used(&self) -> usize {
         self.keys.iter().filter(|key| key.load(Relaxed) != EMPTY).count()
-    }
-
-    pub(super) fn capacity(&self) -> usize {
-        self.keys.len()
     }
 
     fn sample(&self, slot: usize, address: u64) -> LiveSample {

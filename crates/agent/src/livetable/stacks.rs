@@ -30,7 +30,7 @@ const ALLOC_OBJECTS: usize = 3;
 const ALLOC_BYTES: usize = 4;
 const LIVE_OBJECTS: usize = 5;
 const LIVE_BYTES: usize = 6;
-const ALLOC_SAMPLES: usize = 7;
+// The eighth word is spare: a slot is a cache line.
 
 const PINS: u64 = u32::MAX as u64;
 
@@ -47,7 +47,6 @@ pub(super) struct StackRecord {
     pub(super) id: StackId,
     pub(super) frames: Box<[u64]>,
     pub(super) allocated: Weighted,
-    pub(super) allocated_samples: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +108,6 @@ impl<'a> Stacks<'a> {
     /// Counts an allocation. The slot must be pinned.
     pub(super) fn allocated(&self, id: StackId, weighted: Weighted) {
         let slot = id.slot as usize;
-        self.add(slot, ALLOC_SAMPLES, 1);
         self.add(slot, ALLOC_OBJECTS, weighted.objects);
         self.add(slot, ALLOC_BYTES, weighted.bytes);
         self.add(slot, LIVE_OBJECTS, weighted.objects);
@@ -154,13 +152,12 @@ impl<'a> Stacks<'a> {
             let frames: Box<[u64]> = frames.iter().map(|frame| frame.load(Relaxed)).collect();
             let load = |field| self.word(slot, field).map_or(0, |word| word.load(Relaxed));
             let allocated = Weighted { objects: load(ALLOC_OBJECTS), bytes: load(ALLOC_BYTES) };
-            let allocated_samples = load(ALLOC_SAMPLES);
             fence(Acquire);
             let same_generation = self.word(slot, STATE)?.load(Relaxed) >> 32 == state >> 32;
             if same_generation && self.word(slot, KEY)?.load(Relaxed) == key {
                 let id = StackId { slot: slot as u32, generation: (state >> 32) as u32 };
                 let is_whole = hash(frames.iter().copied()) == key;
-                return is_whole.then_some(StackRecord { id, frames, allocated, allocated_samples });
+                return is_whole.then_some(StackRecord { id, frames, allocated });
             }
         }
         None
@@ -277,7 +274,6 @@ impl<'a> Stacks<'a> {
         let take = |field| self.word(slot, field).map_or(0, |word| word.swap(0, Relaxed));
         self.header_add(word::FORGOTTEN_OBJECTS, take(ALLOC_OBJECTS));
         self.header_add(word::FORGOTTEN_BYTES, take(ALLOC_BYTES));
-        take(ALLOC_SAMPLES);
     }
 
     fn probes(&self, hash: u64) -> impl Iterator<Item = usize> {

@@ -59,7 +59,6 @@ pub(crate) struct Table<'a> {
     pub(super) regions: Regions<'a>,
     pub(super) stacks: Stacks<'a>,
     pub(super) samples: Samples<'a>,
-    pub(super) sizes: Sizes,
     period_bytes: u64,
 }
 
@@ -81,7 +80,7 @@ impl<'a> Table<'a> {
         set(word::CHECK, check(regions.header));
         // Last: a file without it is none yet.
         regions.header[word::MAGIC].store(MAGIC, Release);
-        Some(Self::of(regions, sizes, identity.period_bytes))
+        Some(Self::of(regions, identity.period_bytes))
     }
 
     /// A table that was made before, by this process or another. `None` where the words are no table.
@@ -93,11 +92,11 @@ impl<'a> Table<'a> {
         let sizes = Sizes::checked(load(word::STACKS)?, load(word::FRAMES)?, load(word::SAMPLES)?)?;
         let regions = Regions::split(words, sizes)?;
         let is_intact = load(word::CHECK)? == check(regions.header);
-        is_intact.then(|| Self::of(regions, sizes, load(word::PERIOD).unwrap_or(0)))
+        is_intact.then(|| Self::of(regions, load(word::PERIOD).unwrap_or(0)))
     }
 
-    fn of(regions: Regions<'a>, sizes: Sizes, period_bytes: u64) -> Self {
-        Self { stacks: Stacks::new(&regions), samples: Samples::new(&regions), regions, sizes, period_bytes }
+    fn of(regions: Regions<'a>, period_bytes: u64) -> Self {
+        Self { stacks: Stacks::new(&regions), samples: Samples::new(&regions), regions, period_bytes }
     }
 
     /// An allocation was sampled. `bytes` is its size as the allocator rounded it up.

@@ -17,9 +17,11 @@ pub(crate) enum View {
     Survivors { min_age_seconds: u64 },
     /// What lived when live bytes were at their highest.
     Peak,
+    /// What the last process left that ended without a word, at its end or at its peak.
+    Previous { at_peak: bool },
 }
 
-/// The table's samples now. `None` before the first peak.
+/// The table's samples now. `None` before the first peak, and where no process left anything.
 pub(super) fn capture(live: &LiveTable, view: View) -> Option<Profile> {
     live.tick();
     let taken = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -28,6 +30,7 @@ pub(super) fn capture(live: &LiveTable, view: View) -> Option<Profile> {
         View::Now => table.walk(),
         View::Survivors { min_age_seconds } => table.survivors(min_age_seconds),
         View::Peak => table.at_peak()?.0,
+        View::Previous { at_peak } => return live.predecessors().first()?.profile(at_peak),
     };
     let mappings = own_mappings();
     // A library that was loaded since the last time: its names are wanted after a kill, too.

@@ -64,8 +64,8 @@ pub(crate) enum ProfileError {
     Busy,
     #[error("this view of the heap needs the live table, which is not in use: see /doctor")]
     NeedsLiveTable,
-    #[error("there has been no peak yet")]
-    NoPeak,
+    #[error("there is none: no peak yet, or no earlier process that left a profile")]
+    Nothing,
     #[error("{0}")]
     Failed(String),
 }
@@ -285,7 +285,7 @@ fn capture(query: Query) -> Result<Profile, NotTaken> {
         prof::purge_all();
     }
     match livetable::current() {
-        Some(table) => live::capture(table, query.view).ok_or(NotTaken::Refused(ProfileError::NoPeak)),
+        Some(table) => live::capture(table, query.view).ok_or(NotTaken::Refused(ProfileError::Nothing)),
         None if query.view != View::Now => Err(NotTaken::Refused(ProfileError::NeedsLiveTable)),
         None => dump::capture().map_err(NotTaken::Failed),
     }
@@ -294,7 +294,11 @@ fn capture(query: Query) -> Result<Profile, NotTaken> {
 fn render(mut profile: Profile, query: Query, resolver: &mut Resolver) -> Rendered {
     let addresses = profile.samples.iter().flat_map(|sample| sample.stack.iter());
     let addresses = addresses.map(|return_address| return_address.saturating_sub(1));
-    let symbols = resolver.resolve(addresses, &profile.mappings);
+    let symbols = match query.view {
+        // Files may have changed since that process ended: then there are addresses and build ids, and no names.
+        View::Previous { .. } => resolver.resolve(addresses, &resolve::unchanged(&profile.mappings)),
+        View::Now | View::Survivors { .. } | View::Peak => resolver.resolve(addresses, &profile.mappings),
+    };
     strip::start_at_program(&mut profile, symbols);
     let body = if query.debug {
         text::go_text(&profile, symbols).into_bytes()
