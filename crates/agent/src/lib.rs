@@ -28,6 +28,7 @@ mod config;
 pub mod history;
 mod in_flight;
 mod jemalloc;
+pub mod livetable;
 pub mod memory;
 mod metrics;
 mod profile;

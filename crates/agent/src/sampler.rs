@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Settings;
 use crate::history::{Observation, Series};
+use crate::livetable;
 use crate::memory::{HeapBytes, Limit, MemoryReader, cgroup, process};
 use crate::state::{Report, State};
 use crate::verdict::{Judgement, Verdict};
@@ -77,6 +78,9 @@ fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) 
         match stopped.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if let Some(live) = livetable::current() {
+            live.tick();
         }
         let seconds = state.uptime_seconds();
         let rss_is_due = look.is_multiple_of(LOOKS_PER_RSS.into());

@@ -37,6 +37,7 @@ fn start(pprof: bool) -> Agent {
         admin: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         memory_limit_bytes: Some(2 << 30),
         pprof: Some(pprof),
+        state_dir: Some(env!("CARGO_TARGET_TMPDIR").into()),
         readiness: None,
     })
     .expect("the agent starts")

@@ -65,6 +65,8 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
     let agent = Agent::start(heapline::Config {
         admin: config.admin,
         memory_limit_bytes: config.memory_limit,
+        // The agent's own variable beats the store.
+        state_dir: std::env::var_os("HEAPLINE_STATE").is_none().then(|| config.store.join("heapline")),
         ..heapline::Config::default()
     })?;
     let runtime =

@@ -5,7 +5,7 @@
 //! /metrics              Prometheus, text format 0.0.4
 //! /memory               the memory equation, slopes and verdict as JSON
 //! /debug/pprof/         what there is to profile
-//! /debug/pprof/heap     pprof profile of live memory; parameters seconds, debug, gc
+//! /debug/pprof/heap     pprof profile of live memory; parameters seconds, debug, gc, min_age, at=peak, process
 //! /debug/pprof/allocs   the same, seen by allocations
 //! /debug/pprof/cmdline  the program's arguments
 //! /debug/pprof/symbol   names of addresses, GET or POST

@@ -20,9 +20,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::dump::{self, CaptureError};
+use super::live::{self, View};
 use super::model::Profile;
 use super::{encode, parse_maps, strip, text};
 use crate::jemalloc::prof::{self, OwnArena};
+use crate::livetable;
 use crate::symbols::resolve::{self, Resolver};
 
 /// Differences (`seconds=N`) that wait for their second half at a time; each holds a profile meanwhile.
@@ -49,6 +51,8 @@ pub(crate) struct Query {
     pub(crate) debug: bool,
     /// Give unused pages back to the kernel first.
     pub(crate) gc: bool,
+    /// Which samples. All but [`View::Now`] need the live table.
+    pub(crate) view: View,
 }
 
 /// Why there is no profile. The text is for clients.
@@ -58,6 +62,10 @@ pub(crate) enum ProfileError {
     Disabled,
     #[error("another heap profile is being taken, try again")]
     Busy,
+    #[error("this view of the heap needs the live table, which is not in use: see /doctor")]
+    NeedsLiveTable,
+    #[error("there is none: no peak yet, or no earlier process that left a profile")]
+    Nothing,
     #[error("{0}")]
     Failed(String),
 }
@@ -89,7 +97,7 @@ struct Metrics {
 #[derive(Debug)]
 enum Job {
     Take(Query, Reply<Rendered>),
-    Capture { gc: bool, reply: Reply<Profile> },
+    Capture { query: Query, reply: Reply<Profile> },
     TakeSince(Box<Profile>, Query, Reply<Rendered>),
     Symbolize(Vec<u64>, Reply<Vec<(u64, String)>>),
 }
@@ -135,7 +143,7 @@ impl Profiler {
         };
         let _waiting = self.waiting_deltas.try_acquire().map_err(|_| ProfileError::Busy)?;
         let permit = self.permit_soon().await?;
-        let before = self.ask(permit, |reply| Job::Capture { gc: query.gc, reply }).await?;
+        let before = self.ask(permit, |reply| Job::Capture { query, reply }).await?;
         tokio::time::sleep(Duration::from_secs(seconds.into())).await;
         let permit = self.permit_soon().await?;
         self.ask(permit, |reply| Job::TakeSince(Box::new(before), query, reply)).await
@@ -232,14 +240,14 @@ fn run(queue: &Receiver<Job>, metrics: &Metrics) {
 fn perform(job: Job, resolver: &mut Resolver, metrics: &Metrics) {
     match job {
         Job::Take(query, reply) => {
-            let rendered = metrics.observe(|| Ok(render(capture(query.gc)?, query, resolver)));
+            let rendered = metrics.observe(|| Ok(render(capture(query)?, query, resolver)));
             reply.send(rendered);
         }
-        Job::Capture { gc, reply } => {
-            reply.send(metrics.observe(|| capture(gc)));
+        Job::Capture { query, reply } => {
+            reply.send(metrics.observe(|| capture(query)));
         }
         Job::TakeSince(before, query, reply) => {
-            let rendered = metrics.observe(|| Ok(render(capture(query.gc)?.delta(&before), query, resolver)));
+            let rendered = metrics.observe(|| Ok(render(capture(query)?.delta(&before), query, resolver)));
             reply.send(rendered);
         }
         Job::Symbolize(addresses, reply) => {
@@ -249,31 +257,48 @@ fn perform(job: Job, resolver: &mut Resolver, metrics: &Metrics) {
 }
 
 impl Metrics {
-    fn observe<T>(&self, work: impl FnOnce() -> Result<T, CaptureError>) -> Result<T, ProfileError> {
+    fn observe<T>(&self, work: impl FnOnce() -> Result<T, NotTaken>) -> Result<T, ProfileError> {
         let started = Instant::now();
         let outcome = work();
-        match &outcome {
-            Ok(_) => self.durations.observe(started.elapsed().as_secs_f64()),
-            Err(error) => {
-                self.failures.inc();
-                tracing::warn!(error = error as &dyn std::error::Error, "no heap profile");
-            }
-        }
-        outcome.map_err(|_| ProfileError::Failed("the heap profile could not be taken, see the log".to_owned()))
+        outcome.inspect(|_| self.durations.observe(started.elapsed().as_secs_f64())).map_err(
+            |not_taken| match not_taken {
+                NotTaken::Refused(refused) => refused,
+                NotTaken::Failed(error) => {
+                    self.failures.inc();
+                    tracing::warn!(error = &error as &dyn std::error::Error, "no heap profile");
+                    ProfileError::Failed("the heap profile could not be taken, see the log".to_owned())
+                }
+            },
+        )
     }
 }
 
-fn capture(gc: bool) -> Result<Profile, CaptureError> {
-    if gc {
+/// Why a job ended without a profile.
+enum NotTaken {
+    /// The client asked for what is not there.
+    Refused(ProfileError),
+    Failed(CaptureError),
+}
+
+fn capture(query: Query) -> Result<Profile, NotTaken> {
+    if query.gc {
         prof::purge_all();
     }
-    dump::capture()
+    match livetable::current() {
+        Some(table) => live::capture(table, query.view).ok_or(NotTaken::Refused(ProfileError::Nothing)),
+        None if query.view != View::Now => Err(NotTaken::Refused(ProfileError::NeedsLiveTable)),
+        None => dump::capture().map_err(NotTaken::Failed),
+    }
 }
 
 fn render(mut profile: Profile, query: Query, resolver: &mut Resolver) -> Rendered {
     let addresses = profile.samples.iter().flat_map(|sample| sample.stack.iter());
     let addresses = addresses.map(|return_address| return_address.saturating_sub(1));
-    let symbols = resolver.resolve(addresses, &profile.mappings);
+    let symbols = match query.view {
+        // Files may have changed since that process ended: then there are addresses and build ids, and no names.
+        View::Previous { .. } => resolver.resolve(addresses, &resolve::unchanged(&profile.mappings)),
+        View::Now | View::Survivors { .. } | View::Peak => resolver.resolve(addresses, &profile.mappings),
+    };
     strip::start_at_program(&mut profile, symbols);
     let body = if query.debug {
         text::go_text(&profile, symbols).into_bytes()

@@ -160,6 +160,15 @@ pub(crate) fn identify(mappings: &mut [Mapping]) {
     }
 }
 
+/// Those of another process's mappings whose file, as it is here and now, is the one that was mapped there.
+pub(crate) fn unchanged(mappings: &[Mapping]) -> Vec<Mapping> {
+    let is_unchanged = |mapping: &&Mapping| {
+        let here = path(mapping).and_then(|path| ObjectFile::open(&path));
+        here.is_some_and(|object| !object.build_id.is_empty() && object.build_id == mapping.build_id)
+    };
+    mappings.iter().filter(is_unchanged).cloned().collect()
+}
+
 /// Where the file can be read that is mapped, if it still can.
 fn path(mapping: &Mapping) -> Option<PathBuf> {
     if is_program(mapping) {
