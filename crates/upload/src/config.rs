@@ -1,6 +1,7 @@
 //! Settings: flags, then the environment, then a TOML file, then defaults.
 
 mod file;
+mod store;
 mod token;
 
 use std::ffi::OsString;
@@ -14,7 +15,9 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use heapline::quantity::{parse_duration, parse_size};
 
 use crate::admission::Limits;
+use crate::ledger::BUDGET_BYTES_MIN;
 use crate::outbox::KafkaOptions;
+use crate::spool::{Setting, Source};
 use crate::store::Durability;
 
 pub use token::{Access, TOKEN_VARIABLE};
@@ -59,6 +62,16 @@ pub struct Config {
     #[arg(long, env = "HEAPLINE_MEMORY_LIMIT", value_name = "SIZE", value_parser = positive_size)]
     pub memory_limit: Option<u64>,
 
+    /// Memory for uploads in flight, a size, 1MiB at least: read buffers, batches on their way to the disk, files held
+    /// in memory. Where it is spent, files go to the disk, then new uploads wait up to 5 s, then get 503
+    #[arg(long, env = "HEAPLINE_MEMORY_BUDGET", value_name = "SIZE", value_parser = budget, default_value = "64MiB")]
+    pub memory_budget: u64,
+
+    /// Files up to this size stay in memory, within the budget, until they are whole; 0 writes them as they come. A
+    /// refused or cut upload of such a file costs no disk write [default: 0]
+    #[arg(long, env = "HEAPLINE_SPOOL_THRESHOLD", value_name = "SIZE", value_parser = parse_size)]
+    pub spool_threshold: Option<u64>,
+
     /// Largest file, a size. Costs no memory: files are streamed
     #[arg(long, env = "HEAPLINE_MAX_FILE", value_name = "SIZE", value_parser = positive_size, default_value = "5GiB")]
     pub max_file: u64,
@@ -68,7 +81,7 @@ pub struct Config {
     pub max_body: u64,
 
     /// Connections served at once, a number from 1 to 1000000; more wait. An idle one costs about 14 KB, an upload in
-    /// flight 128 KiB of read buffer and up to 512 KiB not yet written
+    /// flight what --memory-budget has for it
     #[arg(long, env = "HEAPLINE_MAX_CONNECTIONS", value_name = "NUMBER", value_parser = connections, default_value = "4096")]
     pub max_connections: usize,
 
@@ -135,6 +148,14 @@ impl Config {
         Self::try_parse_from([arguments, rest].concat()).map_err(stop)
     }
 
+    /// What `--check` finds out beyond the settings themselves.
+    ///
+    /// # Errors
+    /// [`Stop::Refused`] where the store exists and is no directory, or could not be written.
+    pub fn check_store(&self) -> Result<(), Stop> {
+        store::check(&self.store)
+    }
+
     /// The server's bounds: those that can be set, and the others.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -142,6 +163,14 @@ impl Config {
             body_bytes_max: self.max_body,
             connections_max: self.max_connections,
             ..Limits::default()
+        }
+    }
+
+    /// How much of a file stays in memory, before any flag says otherwise.
+    pub fn threshold(&self) -> Setting {
+        match self.spool_threshold {
+            Some(bytes) => Setting { bytes, source: Source::Config },
+            None => Setting { bytes: 0, source: Source::Default },
         }
     }
 
@@ -164,6 +193,13 @@ fn one_line(error: &clap::Error) -> String {
     let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
     let line = lines.collect::<Vec<_>>().join(" ");
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+}
+
+fn budget(text: &str) -> Result<u64, String> {
+    match positive_size(text)? {
+        bytes if bytes < BUDGET_BYTES_MIN => Err("1MiB at least".to_owned()),
+        bytes => Ok(bytes),
+    }
 }
 
 fn positive_size(text: &str) -> Result<u64, String> {
@@ -228,6 +264,8 @@ mod tests {
             (Duration::from_secs(30), Durability::Fsync, true)
         );
         assert_eq!(config.topic, "statusNew");
+        assert_eq!((config.memory_budget, config.threshold().bytes), (64 << 20, 0));
+        assert_eq!(config.threshold().source, Source::Default);
         let (ours, default) = (config.limits(), Limits::default());
         assert_eq!((ours.file_bytes_max, ours.body_bytes_max), (default.file_bytes_max, default.body_bytes_max));
         assert_eq!(ours.connections_max, default.connections_max);
@@ -243,6 +281,8 @@ mod tests {
             "--kafka=a:1,b:2",
             "--topic=x",
             "--memory-limit=2GiB",
+            "--memory-budget=8MiB",
+            "--spool-threshold=0",
             "--max-file=1",
             "--max-body=2kB",
             "--max-connections=3",
@@ -256,6 +296,7 @@ mod tests {
         assert_eq!((config.store, config.token_file), ("s".into(), Some("t".into())));
         assert_eq!((config.kafka.as_deref(), config.topic.as_str()), (Some("a:1,b:2"), "x"));
         assert_eq!((config.memory_limit, config.max_file, config.max_body), (Some(2 << 30), 1, 2000));
+        assert_eq!((config.memory_budget, config.spool_threshold), (8 << 20, Some(0)));
         assert_eq!((config.max_connections, config.drain), (3, Duration::from_millis(500)));
         assert_eq!((config.durability, config.digest, config.check), (Durability::None, false, true));
     }
@@ -273,7 +314,8 @@ mod tests {
             (&["--max-connections", "0"], "--max-connections"),
             (&["--durability", "maybe"], "[possible values: fsync, none]"),
             (&["--store"], "--store"),
-            (&["--spool-threshold", "0"], "--spool-threshold"),
+            (&["--spool-threshold", "some"], "--spool-threshold"),
+            (&["--memory-budget", "64KiB"], "1MiB at least"),
             (&["extra"], "extra"),
         ] {
             let Err(Stop::Refused(line)) = load(arguments) else { panic!("{arguments:?} is not refused") };

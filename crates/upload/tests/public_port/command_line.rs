@@ -89,7 +89,10 @@ fn check_says_0_or_64_in_one_line_and_writes_nothing() {
         (&["--check", "--config", "bad.toml"], &[], 64, "bad.toml"),
         (&["--check", "--config", "bad.toml", "--drain", "1s"], &[], 64, "bad.toml"),
         (&["--check", "--config", "absent.toml"], &[], 64, "absent.toml"),
-        (&["--check", "--memory-budget", "1MiB"], &[], 64, "--memory-budget"),
+        (&["--check", "--memory-budget", "1KiB"], &[], 64, "--memory-budget"),
+        (&["--check", "--store", "token"], &[], 64, "--store"),
+        (&["--check", "--store", "token/below"], &[], 64, "--store"),
+        (&["--check", "--store", "not/there/yet"], &[], 0, ""),
         (&["--frobnicate"], &[], 64, "--frobnicate"),
     ] {
         let (exit, stderr) = check(arguments, variables, dir);

@@ -8,6 +8,7 @@ mod connections;
 mod drain;
 mod files;
 mod limits;
+mod memory;
 mod refusals;
 mod serving;
 mod uploads;
