@@ -12,6 +12,7 @@ mod connection;
 pub mod digest;
 pub mod event;
 pub mod filename;
+pub mod flags;
 pub mod http;
 pub mod ledger;
 pub mod metrics;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use heapline::Agent;
 use heapline_upload::auth::Token;
 use heapline_upload::config::{Access, Config, EXIT_USAGE, Stop, TOKEN_VARIABLE};
+use heapline_upload::flags::{self, Flags};
 use heapline_upload::http::Service;
 use heapline_upload::ledger::Ledger;
 use heapline_upload::metrics::{self, Metrics};
@@ -62,6 +63,7 @@ fn settings() -> Result<(Config, Access), Stop> {
     if config.check {
         config.check_store()?;
     }
+    config.flags()?;
     Ok((config, access))
 }
 
@@ -79,6 +81,11 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
     outbox.register(agent.registry())?;
     let (ledger, threshold) = (Ledger::new(config.memory_budget), Threshold::new(config.threshold()));
     metrics::register_memory(agent.registry(), &ledger, &threshold)?;
+    if let Some(origin) = config.flags()? {
+        let flags = Flags::new(origin, config.attributes(), threshold.clone(), agent.registry())?;
+        // Ends with the runtime.
+        drop(runtime.spawn(flags.follow(flags::Pace::default())));
+    }
     let (token, made_secret) = token(access)?;
     let service = Arc::new(Service {
         store,

@@ -23,11 +23,14 @@ const BATCH_BYTES: usize = 256 << 10;
 
 /// A frame is a slice of the connection's read buffer and keeps all of it alive: small ones are copied, and so are
 /// those that are less than half of it.
-const COPIED_FRAME_BYTES_MAX: usize = 16 << 10;
+///
+/// Up to 32 KiB, jemalloc keeps what a thread frees in that thread's cache. The buffers of uploads are taken on an async
+/// worker and freed on a blocking thread, which would collect hundreds of KiB each: so none of them is that small.
+const COPIED_FRAME_BYTES_MAX: usize = 32 << 10;
 
-/// Copies go to buffers that are as large as what was collected before them, within these.
-const COPY_BUFFER_BYTES_MIN: usize = 4 << 10;
-const COPY_BUFFER_BYTES_MAX: usize = 64 << 10;
+/// The buffer of a file's first small frames, and of later ones.
+const FIRST_COPY_BUFFER_BYTES: usize = 4 << 10;
+const COPY_BUFFER_BYTES: usize = 64 << 10;
 
 /// Why a file was not sealed.
 #[derive(Debug, thiserror::Error)]
@@ -237,7 +240,7 @@ impl Batch {
         } else if frame.len() <= self.copied.capacity() - self.copied.len() {
             Plan::Copy
         } else {
-            let bytes = self.kept_bytes.clamp(COPY_BUFFER_BYTES_MIN, COPY_BUFFER_BYTES_MAX);
+            let bytes = if self.is_empty() { FIRST_COPY_BUFFER_BYTES } else { COPY_BUFFER_BYTES };
             Plan::CopyInto(bytes.max(frame.len()))
         }
     }
@@ -304,7 +307,7 @@ mod tests {
     #[test]
     fn a_batch_keeps_the_order_and_copies_small_frames() {
         let (ledger, slice_of) = (Ledger::new(1 << 20), 64 << 10);
-        let large = Bytes::from(vec![7; slice_of / 2]);
+        let large = Bytes::from(vec![7; slice_of / 2 + 1]);
         let mut batch = Batch::default();
         let mut plans = Vec::new();
         for frame in [Bytes::from_static(b"ab"), Bytes::from_static(b"c"), large.clone(), Bytes::from_static(b"d")] {
@@ -312,7 +315,7 @@ mod tests {
             batch.push(frame, plan, ledger.keep(plan.cost_bytes()));
             plans.push(plan);
         }
-        let copies = COPY_BUFFER_BYTES_MAX;
+        let copies = COPY_BUFFER_BYTES;
         assert_eq!(plans, [Plan::CopyInto(4 << 10), Plan::Copy, Plan::Keep(slice_of), Plan::CopyInto(copies)]);
         assert_eq!(ledger.used_bytes(), ((4 << 10) + slice_of + copies) as u64);
         let (frames, paid) = batch.take();
@@ -321,11 +324,11 @@ mod tests {
         assert_eq!((ledger.used_bytes(), batch.kept_bytes, batch.is_empty()), (0, 0, true));
     }
 
-    /// Or a frame of 17 KiB could keep 128 KiB in memory.
+    /// Or a frame of 33 KiB could keep 128 KiB in memory.
     #[test]
     fn less_than_half_of_a_buffer_is_copied() {
-        let frame = Bytes::from(vec![7; 20 << 10]);
-        assert_eq!(Batch::default().plan(&frame, 32 << 10), Plan::Keep(32 << 10));
-        assert_eq!(Batch::default().plan(&frame, 64 << 10), Plan::CopyInto(20 << 10));
+        let frame = Bytes::from(vec![7; 40 << 10]);
+        assert_eq!(Batch::default().plan(&frame, 64 << 10), Plan::Keep(64 << 10));
+        assert_eq!(Batch::default().plan(&frame, 128 << 10), Plan::CopyInto(40 << 10));
     }
 }

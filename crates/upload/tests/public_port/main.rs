@@ -9,6 +9,7 @@ mod drain;
 mod files;
 mod limits;
 mod memory;
+mod memory_bound;
 mod refusals;
 mod serving;
 mod uploads;
