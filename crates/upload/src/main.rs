@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 use heapline::Agent;
 use heapline_upload::auth::Token;
 use heapline_upload::config::{Access, Config, EXIT_USAGE, Stop, TOKEN_VARIABLE};
+use heapline_upload::flags::{self, Flags};
 use heapline_upload::http::Service;
-use heapline_upload::metrics::Metrics;
+use heapline_upload::ledger::Ledger;
+use heapline_upload::metrics::{self, Metrics};
 use heapline_upload::signals::Signals;
+use heapline_upload::spool::Threshold;
 use heapline_upload::store::{self, Opened};
 use heapline_upload::{server, store::Options};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -57,6 +60,10 @@ fn main() -> ExitCode {
 fn settings() -> Result<(Config, Access), Stop> {
     let config = Config::load(std::env::args_os())?;
     let access = Access::resolve(&config, std::env::var_os(TOKEN_VARIABLE))?;
+    if config.check {
+        config.check_store()?;
+    }
+    config.flags()?;
     Ok((config, access))
 }
 
@@ -74,6 +81,13 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
     let options = Options { dir: config.store.clone(), durability: config.durability, kafka: config.kafka() };
     let Opened { store, committer, outbox } = store::open(options)?;
     outbox.register(agent.registry())?;
+    let (ledger, threshold) = (Ledger::new(config.memory_budget), Threshold::new(config.threshold()));
+    metrics::register_memory(agent.registry(), &ledger, &threshold)?;
+    if let Some(origin) = config.flags()? {
+        let flags = Flags::new(origin, config.attributes(), threshold.clone(), agent.registry())?;
+        // Ends with the runtime.
+        drop(runtime.spawn(flags.follow(flags::Pace::default())));
+    }
     let (token, made_secret) = token(access)?;
     let service = Arc::new(Service {
         store,
@@ -83,6 +97,9 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
         digest: config.digest,
         metrics: Metrics::register(agent.registry(), agent.work_in_flight())?,
         readiness: agent.readiness().clone(),
+        health: outbox.health(),
+        ledger,
+        threshold,
     });
 
     let drained_by = runtime.block_on(async {

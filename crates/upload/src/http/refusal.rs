@@ -32,6 +32,8 @@ pub enum Refusal {
     Unauthorized,
     #[error("the server is shutting down")]
     Draining,
+    #[error("the store cannot commit files")]
+    Unready,
     #[error("the request has neither Content-Length nor chunked coding")]
     LengthRequired,
     #[error("the body is larger than {0} bytes")]
@@ -68,6 +70,8 @@ pub enum Refusal {
     Range(u64),
     #[error("too many events wait to be delivered")]
     OutboxFull,
+    #[error("the memory budget is spent by other uploads")]
+    NoMemory,
     #[error("too many files are open")]
     Busy,
     #[error("the disk is full")]
@@ -110,7 +114,9 @@ impl Refusal {
             }
             Self::Range(_) => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::NoFile => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Draining | Self::OutboxFull | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Draining | Self::Unready | Self::OutboxFull | Self::NoMemory | Self::Busy => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -148,7 +154,7 @@ impl Refusal {
                     headers.insert(header::CONTENT_RANGE, value);
                 }
             }
-            Self::Draining | Self::OutboxFull | Self::Busy => {
+            Self::Draining | Self::Unready | Self::OutboxFull | Self::NoMemory | Self::Busy => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
             _ => {}

@@ -8,6 +8,8 @@ mod connections;
 mod drain;
 mod files;
 mod limits;
+mod memory;
+mod memory_bound;
 mod refusals;
 mod serving;
 mod uploads;
