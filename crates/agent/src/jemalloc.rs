@@ -2,4 +2,5 @@
 
 pub mod conf;
 pub(crate) mod prof;
+pub(crate) mod settings;
 pub(crate) mod stats;

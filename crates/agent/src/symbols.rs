@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 pub(crate) mod names;
 mod object_file;
+pub(crate) mod object_state;
 pub(crate) mod resolve;
 
 /// A function at a place in its source. Unknown parts are empty or 0.

@@ -17,7 +17,7 @@ use crate::profile::model::Mapping;
 pub(crate) const CACHE_BYTES_MAX: usize = 2 << 20;
 /// Calls inlined into one another that are kept of one address.
 const INLINED_MAX: usize = 64;
-const PROGRAM: &str = "/proc/self/exe";
+pub(super) const PROGRAM: &str = "/proc/self/exe";
 
 /// A bounded cache of names, and the way to fill it. Blocks and reads files: for a thread that may.
 #[derive(Debug, Default)]
@@ -56,6 +56,11 @@ impl Resolver {
             }
         }
         &self.symbols
+    }
+
+    /// What was found out so far.
+    pub(crate) fn into_symbols(self) -> Symbols {
+        self.symbols
     }
 
     /// Empties the cache if it is larger than [`CACHE_BYTES_MAX`].
