@@ -8,9 +8,12 @@ use std::rc::Rc;
 
 use addr2line::gimli::{self, Dwarf, RunTimeEndian};
 use flate2::read::ZlibDecoder;
+use object::Endianness;
+use object::elf::{ELFCOMPRESS_ZLIB, FileHeader64};
 use object::read::ReadCache;
-use object::{CompressionFormat, Object, ObjectSection};
+use object::read::elf::{CompressionHeader, FileHeader, SectionHeader};
 
+use super::object_file::ObjectFile;
 use super::pages::SectionReader;
 
 /// A section that is compressed in the file is held in memory inflated; a larger one is passed over.
@@ -24,7 +27,8 @@ pub(super) struct DebugFile {
     file: Rc<File>,
     sections: Vec<Section>,
     endian: RunTimeEndian,
-    build_id: Vec<u8>,
+    /// Lower-case hex; empty where there is none.
+    build_id: String,
     link: Option<Vec<u8>>,
 }
 
@@ -42,21 +46,33 @@ impl DebugFile {
     pub(super) fn open(path: &Path) -> Option<DebugFile> {
         let file = File::open(path).ok()?;
         let cache = ReadCache::new(file.try_clone().ok()?);
-        let object = object::File::parse(&cache).ok()?;
-        let sections = object.sections().filter_map(|section| {
-            let range = section.compressed_file_range().ok()?;
-            let inflated_bytes = match range.format {
-                CompressionFormat::None => None,
-                CompressionFormat::Zlib => Some(range.uncompressed_size),
-                _ => return None,
-            };
-            let name = section.name().ok()?.to_owned();
-            Some(Section { name, offset: range.offset, bytes: range.compressed_size, inflated_bytes })
-        });
-        let endian = if object.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
-        let sections = sections.collect();
-        let build_id = object.build_id().ok().flatten().unwrap_or_default().to_owned();
-        let link = object.gnu_debuglink().ok().flatten().map(|(name, _)| name.to_owned());
+        // Not `object::File`, which would read all symbols.
+        let header = FileHeader64::<Endianness>::parse(&cache).ok()?;
+        let endian = header.endian().ok()?;
+        let table = header.sections(endian, &cache).ok()?;
+        let (mut sections, mut link) = (Vec::new(), None);
+        for section in table.iter() {
+            let Ok(name) = table.section_name(endian, section) else { continue };
+            if name == b".gnu_debuglink"
+                && let Ok(text) = section.data(endian, &cache)
+            {
+                // A file's name, then a checksum.
+                link = text.split(|&byte| byte == 0).next().filter(|name| !name.is_empty()).map(<[u8]>::to_vec);
+            }
+            let Some((offset, bytes)) = section.file_range(endian) else { continue };
+            let stored =
+                Section { name: String::from_utf8_lossy(name).into_owned(), offset, bytes, inflated_bytes: None };
+            match section.compression(endian, &cache) {
+                Ok(None) => sections.push(stored),
+                Ok(Some((compressed, offset, bytes))) if compressed.ch_type(endian) == ELFCOMPRESS_ZLIB => {
+                    let inflated_bytes = Some(compressed.ch_size(endian).into());
+                    sections.push(Section { offset, bytes, inflated_bytes, ..stored });
+                }
+                _ => {}
+            }
+        }
+        let build_id = ObjectFile::parse(&cache).map(|object| object.build_id).unwrap_or_default();
+        let endian = if endian == Endianness::Big { RunTimeEndian::Big } else { RunTimeEndian::Little };
         Some(DebugFile { file: Rc::new(file), sections, endian, build_id, link })
     }
 
@@ -68,6 +84,14 @@ impl DebugFile {
         let fits = |other: &DebugFile| other.build_id == self.build_id && other.has(".debug_info");
         let found = self.candidates(path).iter().filter_map(|path| DebugFile::open(path)).find(fits);
         found.unwrap_or(self)
+    }
+
+    pub(super) fn build_id(&self) -> &str {
+        &self.build_id
+    }
+
+    pub(super) fn debug_link(&self) -> Option<String> {
+        self.link.as_deref().map(|link| String::from_utf8_lossy(link).into_owned())
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -116,9 +140,8 @@ impl DebugFile {
 
     fn candidates(&self, path: &Path) -> Vec<PathBuf> {
         let mut candidates = Vec::new();
-        if self.build_id.len() > 1 {
-            let hex: String = self.build_id.iter().map(|byte| format!("{byte:02x}")).collect();
-            candidates.push(format!("{SYSTEM_DEBUG}/.build-id/{}/{}.debug", &hex[..2], &hex[2..]).into());
+        if let Some((directory, rest)) = self.build_id.split_at_checked(2) {
+            candidates.push(format!("{SYSTEM_DEBUG}/.build-id/{directory}/{rest}.debug").into());
         }
         let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let link = self.link.as_deref().and_then(|link| str::from_utf8(link).ok());

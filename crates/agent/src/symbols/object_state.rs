@@ -1,11 +1,10 @@
 //! What an executable file offers for names, and what it lacks.
 
-use std::fs::File;
+use std::path::Path;
 
-use object::read::ReadCache;
-use object::{Object, ObjectSection};
 use serde::Serialize;
 
+use super::debug_file::DebugFile;
 use super::resolve::PROGRAM;
 
 /// Of the program's own file.
@@ -13,14 +12,12 @@ use super::resolve::PROGRAM;
 pub(crate) struct ObjectState {
     /// Lower-case hex; empty where the file has none.
     pub(crate) build_id: String,
-    /// Functions, inlined calls.
+    /// Functions, inlined calls; also where they are in a file that was found by build id or link.
     pub(crate) debug_info: bool,
     /// Files and lines.
     pub(crate) line_tables: bool,
     /// Names of functions without debug information.
     pub(crate) symbol_table: bool,
-    /// Debug information is in files beside this one (`.dwo`, `.dwp`).
-    pub(crate) split: bool,
     /// The file that debug information was moved to (`.gnu_debuglink`).
     pub(crate) debug_link: Option<String>,
     /// What to do about what is not there.
@@ -28,26 +25,18 @@ pub(crate) struct ObjectState {
 }
 
 pub(crate) fn of_program() -> ObjectState {
-    let Ok(file) = File::open(PROGRAM) else {
+    let Some(file) = DebugFile::open(Path::new(PROGRAM)) else {
         return ObjectState { missing: vec!["the program's own file cannot be read"], ..ObjectState::default() };
     };
-    let cache = ReadCache::new(file);
-    let Ok(object) = object::File::parse(&cache) else {
-        return ObjectState {
-            missing: vec!["the program is not in a format that is understood"],
-            ..ObjectState::default()
-        };
-    };
-    let has = |name: &str| object.section_by_name(name).is_some_and(|section| section.size() > 0);
-    let build_id = object.build_id().ok().flatten().unwrap_or_default();
-    let link = object.gnu_debuglink().ok().flatten().map(|(name, _)| String::from_utf8_lossy(name).into_owned());
+    let debug_link = file.debug_link();
+    let symbol_table = file.has(".symtab");
+    let file = file.with_debug_info(Path::new(PROGRAM));
     let mut state = ObjectState {
-        build_id: build_id.iter().take(64).map(|byte| format!("{byte:02x}")).collect(),
-        debug_info: has(".debug_info"),
-        line_tables: has(".debug_line"),
-        symbol_table: has(".symtab"),
-        split: has(".debug_addr") && has(".debug_info") && !has(".debug_str"),
-        debug_link: link,
+        build_id: file.build_id().to_owned(),
+        debug_info: file.has(".debug_info"),
+        line_tables: file.has(".debug_line"),
+        symbol_table,
+        debug_link,
         missing: Vec::new(),
     };
     state.missing = missing(&state);
