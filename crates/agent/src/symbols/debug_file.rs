@@ -65,7 +65,7 @@ impl DebugFile {
             match section.compression(endian, &cache) {
                 Ok(None) => sections.push(stored),
                 Ok(Some((compressed, offset, bytes))) if compressed.ch_type(endian) == ELFCOMPRESS_ZLIB => {
-                    let inflated_bytes = Some(compressed.ch_size(endian).into());
+                    let inflated_bytes = Some(compressed.ch_size(endian));
                     sections.push(Section { offset, bytes, inflated_bytes, ..stored });
                 }
                 _ => {}
