@@ -3,4 +3,5 @@
 pub mod conf;
 pub(crate) mod hooks;
 pub(crate) mod prof;
+pub(crate) mod settings;
 pub(crate) mod stats;

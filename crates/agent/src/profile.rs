@@ -4,8 +4,11 @@
 //! and [`text`] are pure steps to and from it. Only [`live`] (which walks the live table), [`dump`] (which asks jemalloc)
 //! and [`profiler`] (the thread) do any I/O.
 
+pub(crate) mod decode;
 mod dump;
 mod encode;
+pub(crate) mod flamegraph;
+mod growth;
 mod jeheap;
 pub(crate) mod live;
 pub(crate) mod maps;

@@ -81,7 +81,7 @@ fn with_and_without_pprof() {
     drop(agent);
 
     let agent = start(false);
-    for path in ["", "heap", "allocs", "cmdline", "symbol"] {
+    for path in ["", "heap", "allocs", "flamegraph", "cmdline", "symbol"] {
         let reply = get(&agent, &format!("/debug/pprof/{path}"));
         assert_eq!(reply.status, 404, "{path}");
     }
@@ -98,6 +98,9 @@ fn routes_answer(agent: &Agent) {
         ("/", "text/html; charset=utf-8"),
         ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
         ("/memory", "application/json"),
+        ("/culprits", "application/json"),
+        ("/doctor", "text/html; charset=utf-8"),
+        ("/debug/pprof/flamegraph", "text/html; charset=utf-8"),
         ("/debug/pprof/", "text/html; charset=utf-8"),
         ("/debug/pprof/heap", "application/octet-stream"),
         ("/debug/pprof/allocs", "application/octet-stream"),
@@ -111,7 +114,7 @@ fn routes_answer(agent: &Agent) {
         let head = request(agent, "HEAD", path, "");
         assert_eq!((head.status, head.body.len()), (200, 0), "HEAD {path}");
     }
-    for path in ["/nothing", "/debug/pprof/goroutine", "/debug/pprof/flamegraph", "/culprits", "/metrics/"] {
+    for path in ["/nothing", "/debug/pprof/goroutine", "/metrics/"] {
         let reply = get(agent, path);
         assert_eq!((reply.status, reply.header("content-type")), (404, Some("text/plain; charset=utf-8")), "{path}");
     }

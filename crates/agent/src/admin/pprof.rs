@@ -90,7 +90,7 @@ pub(super) async fn symbol(profiler: &Profiler, request: Request<Incoming>) -> A
     plain(lines)
 }
 
-fn refusal(refused: &ProfileError) -> Answer {
+pub(super) fn refusal(refused: &ProfileError) -> Answer {
     let message = refused.to_string();
     match refused {
         ProfileError::Disabled => error(StatusCode::NOT_FOUND, message),
@@ -104,7 +104,7 @@ fn refusal(refused: &ProfileError) -> Answer {
     }
 }
 
-fn error(status: StatusCode, message: impl Into<String>) -> Answer {
+pub(super) fn error(status: StatusCode, message: impl Into<String>) -> Answer {
     let mut answer = text(status, message.into() + "\n");
     answer.headers_mut().insert(X_GO_PPROF, HeaderValue::from_static("1"));
     without_sniffing(answer)
@@ -114,42 +114,48 @@ fn plain(body: impl Into<Bytes>) -> Answer {
     without_sniffing(text(StatusCode::OK, body))
 }
 
-fn without_sniffing(mut answer: Answer) -> Answer {
+pub(super) fn without_sniffing(mut answer: Answer) -> Answer {
     answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
 }
 
+/// The first value of a parameter, as it stands there.
+pub(super) fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (key == name).then_some(value)
+    })
+}
+
+pub(super) fn parse_seconds(query: &str) -> Result<Option<u16>, &'static str> {
+    match parameter(query, "seconds").map(str::parse) {
+        None => Ok(None),
+        Some(Ok(seconds)) if (1..=SECONDS_MAX).contains(&seconds) => Ok(Some(seconds)),
+        Some(_) => Err("seconds must be a whole number from 1 to 3600"),
+    }
+}
+
 /// As Go reads them: the first of each counts, unknown ones are ignored.
 fn parse_query(kind: Kind, query: &str) -> Result<Query, &'static str> {
-    let parameter = |name: &str| {
-        query.split('&').find_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (key == name).then_some(value)
-        })
-    };
-    let switch = |name: &str, message| match parameter(name) {
+    let switch = |name: &str, message| match parameter(query, name) {
         None => Ok(false),
         Some(value) => value.parse::<u32>().map(|number| number > 0).map_err(|_| message),
     };
-    let seconds = match parameter("seconds").map(str::parse) {
-        None => None,
-        Some(Ok(seconds)) if (1..=SECONDS_MAX).contains(&seconds) => Some(seconds),
-        Some(_) => return Err("seconds must be a whole number from 1 to 3600"),
-    };
+    let seconds = parse_seconds(query)?;
     let debug = switch("debug", "debug must be a whole number")?;
     let gc = switch("gc", "gc must be a whole number")?;
     if seconds.is_some() && debug {
         return Err("seconds and debug cannot be combined: a difference has no text form");
     }
-    let is_previous = match parameter("process") {
+    let is_previous = match parameter(query, "process") {
         None | Some("current") => false,
-        Some("previous") if seconds.is_none() && parameter("min_age").is_none() => true,
+        Some("previous") if seconds.is_none() && parameter(query, "min_age").is_none() => true,
         Some("previous") => {
             return Err("of a previous process there is its end and its peak, no difference and no ages");
         }
         Some(_) => return Err("process must be current or previous"),
     };
-    let view = match (parameter("at"), parameter("min_age")) {
+    let view = match (parameter(query, "at"), parameter(query, "min_age")) {
         (None, None) if is_previous => View::Previous { at_peak: false },
         (Some("peak"), None) if is_previous => View::Previous { at_peak: true },
         (None, None) => View::Now,

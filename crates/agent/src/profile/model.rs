@@ -107,6 +107,12 @@ impl Profile {
         self.samples.iter().any(|sample| sample.alloc.is_some())
     }
 
+    /// The address of every call in it, with repetitions.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = u64> {
+        let stacks = self.samples.iter().flat_map(|sample| &sample.stack);
+        stacks.map(|return_address| return_address.saturating_sub(1))
+    }
+
     /// Adds samples of equal stacks up. The order of first appearance is kept.
     pub(crate) fn merge_equal_stacks(&mut self) {
         let mut places: HashMap<Box<[u64]>, usize> = HashMap::with_capacity(self.samples.len());

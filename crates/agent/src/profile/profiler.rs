@@ -10,7 +10,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::dump::{self, CaptureError};
+use super::growth::{self, GrowthWatch};
 use super::live::{self, View};
 use super::model::Profile;
 use super::{encode, parse_maps, strip, text};
 use crate::jemalloc::prof::{self, OwnArena};
 use crate::livetable;
+use crate::symbols::Symbols;
 use crate::symbols::resolve::{self, Resolver};
 
 /// Differences (`seconds=N`) that wait for their second half at a time; each holds a profile meanwhile.
@@ -94,12 +96,23 @@ struct Metrics {
     failures: IntCounter,
 }
 
-#[derive(Debug)]
 enum Job {
     Take(Query, Reply<Rendered>),
-    Capture { query: Query, reply: Reply<Profile> },
+    Capture {
+        query: Query,
+        reply: Reply<Profile>,
+    },
     TakeSince(Box<Profile>, Query, Reply<Rendered>),
     Symbolize(Vec<u64>, Reply<Vec<(u64, String)>>),
+    /// What another view of the heap wants done on the thread.
+    Work(Box<dyn FnOnce(&mut Workshop) + Send>),
+}
+
+/// What the thread keeps between jobs.
+pub(crate) struct Workshop {
+    pub(crate) resolver: Resolver,
+    pub(super) growth: GrowthWatch,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -149,6 +162,38 @@ impl Profiler {
         self.ask(permit, |reply| Job::TakeSince(Box::new(before), query, reply)).await
     }
 
+    /// Takes a profile, or a difference over some seconds, and has it rendered on the thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Profiler::profile`].
+    pub(crate) async fn view<T: Send + 'static>(
+        &self,
+        seconds: Option<u16>,
+        render: impl FnOnce(&Profile, &Symbols) -> T + Send + 'static,
+    ) -> Result<T, ProfileError> {
+        if !prof::is_compiled_in() {
+            return Err(ProfileError::Disabled);
+        }
+        let mut before = None;
+        let mut _waiting = None;
+        if let Some(seconds) = seconds {
+            _waiting = Some(self.waiting_deltas.try_acquire().map_err(|_| ProfileError::Busy)?);
+            before = Some(self.work(|shop| shop.capture()).await?);
+            tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+        }
+        self.work(move |shop| {
+            let mut profile = shop.capture()?;
+            if let Some(before) = &before {
+                profile = profile.delta(before);
+            }
+            let symbols = shop.resolver.resolve(profile.addresses(), &profile.mappings);
+            strip::start_at_program(&mut profile, symbols);
+            Ok(render(&profile, symbols))
+        })
+        .await
+    }
+
     /// The functions at addresses as they stand in a profile's locations, in the order given. Those without a name
     /// are left out.
     ///
@@ -161,6 +206,19 @@ impl Profiler {
         }
         let permit = self.permit_soon().await?;
         self.ask(permit, |reply| Job::Symbolize(addresses, reply)).await
+    }
+
+    /// Does a piece of work on the thread, as soon as it is free. It must not wait for anything.
+    ///
+    /// # Errors
+    ///
+    /// `Busy` while another job takes too long, and what the work returns.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Workshop) -> Result<T, ProfileError> + Send + 'static,
+    ) -> Result<T, ProfileError> {
+        let permit = self.permit_soon().await?;
+        self.ask(permit, |reply| Job::Work(Box::new(move |shop| reply.send(work(shop))))).await
     }
 
     /// `heap_profile_duration_seconds` and `heap_profile_failures_total`.
@@ -222,37 +280,56 @@ impl Metrics {
 fn run(queue: &Receiver<Job>, metrics: &Metrics) {
     prof::exclude_this_thread();
     let arena = OwnArena::bind_this_thread();
-    let mut resolver = Resolver::default();
-    while let Ok(job) = queue.recv() {
+    let mut shop =
+        Workshop { resolver: Resolver::default(), growth: GrowthWatch::new(Instant::now()), metrics: metrics.clone() };
+    loop {
+        let job = match queue.recv_timeout(shop.growth.due_in(Instant::now())) {
+            Ok(job) => Some(job),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         // Debug information is input from outside: a panic over it ends the job and not the thread.
-        let outcome = catch_unwind(AssertUnwindSafe(|| perform(job, &mut resolver, metrics)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| match job {
+            Some(job) => perform(job, &mut shop),
+            None => growth::look(&mut shop),
+        }));
         if outcome.is_err() {
             metrics.failures.inc();
-            resolver = Resolver::default();
+            shop.resolver = Resolver::default();
         }
-        resolver.trim();
+        shop.resolver.trim();
         if let Some(arena) = &arena {
             arena.purge();
         }
     }
 }
 
-fn perform(job: Job, resolver: &mut Resolver, metrics: &Metrics) {
+fn perform(job: Job, shop: &mut Workshop) {
+    let (resolver, metrics) = (&mut shop.resolver, &shop.metrics);
     match job {
+        Job::Work(work) => work(shop),
         Job::Take(query, reply) => {
-            let rendered = metrics.observe(|| Ok(render(capture(query)?, query, resolver)));
+            let rendered = metrics.observe(|| Ok(render(capture(query.gc, query.view)?, query, resolver)));
             reply.send(rendered);
         }
         Job::Capture { query, reply } => {
-            reply.send(metrics.observe(|| capture(query)));
+            reply.send(metrics.observe(|| capture(query.gc, query.view)));
         }
         Job::TakeSince(before, query, reply) => {
-            let rendered = metrics.observe(|| Ok(render(capture(query)?.delta(&before), query, resolver)));
+            let rendered =
+                metrics.observe(|| Ok(render(capture(query.gc, query.view)?.delta(&before), query, resolver)));
             reply.send(rendered);
         }
         Job::Symbolize(addresses, reply) => {
             reply.send(symbolize(&addresses, resolver));
         }
+    }
+}
+
+impl Workshop {
+    /// The heap now; counted and timed as a profile.
+    pub(crate) fn capture(&self) -> Result<Profile, ProfileError> {
+        self.metrics.observe(|| capture(false, View::Now))
     }
 }
 
@@ -280,13 +357,13 @@ enum NotTaken {
     Failed(CaptureError),
 }
 
-fn capture(query: Query) -> Result<Profile, NotTaken> {
-    if query.gc {
+fn capture(gc: bool, view: View) -> Result<Profile, NotTaken> {
+    if gc {
         prof::purge_all();
     }
     match livetable::current() {
-        Some(table) => live::capture(table, query.view).ok_or(NotTaken::Refused(ProfileError::Nothing)),
-        None if query.view != View::Now => Err(NotTaken::Refused(ProfileError::NeedsLiveTable)),
+        Some(table) => live::capture(table, view).ok_or(NotTaken::Refused(ProfileError::Nothing)),
+        None if view != View::Now => Err(NotTaken::Refused(ProfileError::NeedsLiveTable)),
         None => dump::capture().map_err(NotTaken::Failed),
     }
 }
