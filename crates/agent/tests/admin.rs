@@ -199,7 +199,7 @@ fn memory_adds_up(agent: &Agent) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while metric(&get(agent, "/metrics").text(), "memory_floor_bytes").is_none_or(|floor| floor < 64e6) {
         assert!(Instant::now() < deadline, "the floor never rose to what is kept");
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::park_timeout(Duration::from_millis(100));
     }
     drop(kept);
 }

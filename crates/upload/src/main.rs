@@ -15,6 +15,7 @@ use heapline_upload::metrics::Metrics;
 use heapline_upload::signals::Signals;
 use heapline_upload::store::{self, Opened};
 use heapline_upload::{server, store::Options};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -60,6 +61,7 @@ fn settings() -> Result<(Config, Access), Stop> {
 }
 
 fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
+    raise_descriptor_limit();
     let agent = Agent::start(heapline::Config {
         admin: config.admin,
         memory_limit_bytes: config.memory_limit,
@@ -112,6 +114,15 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
     outbox.shutdown();
     tracing::info!("drained");
     Ok(())
+}
+
+/// An upload holds a socket and a file, and the usual soft limit of 1,024 is meant for programs that use select(2).
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// The token, and its secret where it was made here and must be shown.

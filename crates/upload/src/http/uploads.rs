@@ -18,7 +18,7 @@ use crate::digest::{self, REPR_DIGEST, Sha256Value};
 use crate::event::FileObject;
 use crate::filename::{percent_decoded, stored_name};
 use crate::multipart::form::{FilePart, Part};
-use crate::multipart::{Boundary, Event, Parser};
+use crate::multipart::{Boundary, Event, Parser, stored_content_type};
 use crate::store::{FileMeta, Sealed};
 use crate::writer::{DigestPlan, FileWriter, SealError};
 
@@ -62,8 +62,8 @@ pub(super) async fn raw(service: &Service, request: Request<Incoming>, name: &st
             Err(Refusal::BodyTooLarge(bytes_max)) => return Err(Refusal::FileTooLarge(bytes_max)),
             other => other?,
         }
-        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let meta = new_meta(None, stored_name(&sent), content_type.map(str::to_owned));
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| stored_content_type(value.as_bytes()));
+        let meta = new_meta(None, stored_name(&sent), content_type);
         Ok((meta, digest::promised(headers)?))
     };
     let (meta, promised) = match checked() {

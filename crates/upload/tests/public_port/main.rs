@@ -1,5 +1,7 @@
 //! The public port from outside: raw sockets against a server on a free port, and the binary itself.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 mod client;
 mod command_line;
 mod connections;
