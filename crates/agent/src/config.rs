@@ -24,7 +24,7 @@ pub struct Config {
     /// Whether allocations are sampled and `/debug/pprof/` answers. Environment: `PPROF`, `true` or `false`.
     /// Default: true. Cost: see [`use_jemalloc!`](crate::use_jemalloc).
     pub pprof: Option<bool>,
-    /// Directory for what outlives the process: the live table, 9 MB a process. Environment: `HEAPLINE_STATE`. Default:
+    /// Directory for what outlives the process: the live table, 10 MB a process. Environment: `HEAPLINE_STATE`. Default:
     /// `heapline/<program>` in `$XDG_STATE_HOME`, else in `~/.local/state`. Where it cannot be written, nothing outlives
     /// the process.
     pub state_dir: Option<PathBuf>,

@@ -40,7 +40,7 @@ pub(crate) mod walk;
 mod weight;
 
 /// Bytes of the table, in memory and on disk. Of the memory, only the pages that were used are resident.
-pub const TABLE_BYTES: usize = 8_687_616;
+pub const TABLE_BYTES: usize = 9_736_192;
 
 /// Where profiles come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use heapline::livetable::{self, End};
 use heapline::{Agent, Config};
 
 #[path = "profile/pprof.rs"]
+#[expect(dead_code, reason = "the profile test reads the rest")]
 mod pprof;
 
 use pprof::Decoded;
@@ -259,8 +260,12 @@ fn live_bytes_agree_with_the_allocators_own_count() {
             }
         };
         // 24 MiB of each small size, then large ones up to 64 MiB.
-        [16, 64, 256, 1 << 10, 4 << 10, 14 << 10].map(|bytes| fill(bytes, 24 << 20));
-        [1 << 20, 8 << 20, 64 << 20].map(|bytes| fill(bytes, 64 << 20));
+        for bytes in [16, 64, 256, 1 << 10, 4 << 10, 14 << 10] {
+            fill(bytes, 24 << 20);
+        }
+        for bytes in [1 << 20, 8 << 20, 64 << 20] {
+            fill(bytes, 64 << 20);
+        }
         asked += live.capacity() * size_of::<Block>();
         let grown = statistics() - before;
         let live_bytes: f64 = livetable::live_stacks().expect("a live table").values().sum();
