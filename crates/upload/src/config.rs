@@ -75,17 +75,11 @@ pub struct Config {
 
     /// GrowthBook's address, http://host:port, whose flag request-parse-multipart-form, in MB of 2^20 bytes, takes the
     /// place of --spool-threshold. Costs a small request every 4 s; https is not spoken
-    #[arg(
-        long,
-        env = "HEAPLINE_GROWTHBOOK_URL",
-        value_name = "URL",
-        requires = "growthbook_client_key",
-        conflicts_with = "flags_file"
-    )]
+    #[arg(long, env = "HEAPLINE_GROWTHBOOK_URL", value_name = "URL")]
     pub growthbook_url: Option<Endpoint>,
 
     /// Client key of GrowthBook's SDK connection
-    #[arg(long, env = "HEAPLINE_GROWTHBOOK_CLIENT_KEY", value_name = "KEY", requires = "growthbook_url")]
+    #[arg(long, env = "HEAPLINE_GROWTHBOOK_CLIENT_KEY", value_name = "KEY")]
     pub growthbook_client_key: Option<String>,
 
     /// File that holds the flag in place of GrowthBook, in the same JSON; looked at every 4 s
@@ -208,12 +202,19 @@ impl Config {
     /// Where the live flag is, if there is one.
     ///
     /// # Errors
-    /// [`Stop::Refused`] where the client key cannot be one.
+    /// [`Stop::Refused`] where the settings do not go together, whichever of flags, environment and file they are from.
     pub fn flags(&self) -> Result<Option<Origin>, Stop> {
-        let of_growthbook = self.growthbook_url.clone().zip(self.growthbook_client_key.as_deref());
-        let endpoint = of_growthbook.map(|(endpoint, key)| endpoint.with_client_key(key)).transpose();
-        let endpoint = endpoint.map_err(|error| Stop::Refused(format!("--growthbook-client-key: {error}")))?;
-        Ok(endpoint.map(Origin::GrowthBook).or_else(|| self.flags_file.clone().map(Origin::File)))
+        let refused = |what: &str| Err(Stop::Refused(what.to_owned()));
+        match (&self.growthbook_url, &self.growthbook_client_key, &self.flags_file) {
+            (None, None, None) => Ok(None),
+            (None, None, Some(path)) => Ok(Some(Origin::File(path.clone()))),
+            (_, _, Some(_)) => refused("--flags-file takes the place of --growthbook-url: give one of them"),
+            (Some(endpoint), Some(key), None) => match endpoint.clone().with_client_key(key) {
+                Ok(endpoint) => Ok(Some(Origin::GrowthBook(endpoint))),
+                Err(error) => refused(&format!("--growthbook-client-key: {error}")),
+            },
+            _ => refused("--growthbook-url and --growthbook-client-key need each other"),
+        }
     }
 
     /// What the live flag's rules may ask about.
@@ -385,11 +386,6 @@ mod tests {
             (&["--kafka", ""], "--kafka"),
             (&["--topic", "a b"], "--topic"),
             (&["--growthbook-url", "https://gb", "--growthbook-client-key", "k"], "https is not spoken"),
-            (&["--growthbook-url", "http://gb"], "--growthbook-client-key"),
-            (
-                &["--flags-file", "f", "--growthbook-url", "http://gb", "--growthbook-client-key", "k"],
-                "cannot be used with",
-            ),
             (&["--flags-attributes", "env"], "name=value"),
             (&["--max-connections", "0"], "--max-connections"),
             (&["--durability", "maybe"], "[possible values: fsync, none]"),
@@ -409,7 +405,16 @@ mod tests {
         let of = |bytes, source| Setting { bytes, source };
         assert_eq!(threshold(&["--flags-file=f"]), of(32 << 20, Source::Default));
         assert_eq!(threshold(&["--flags-file=f", "--spool-threshold=1MiB"]), of(1 << 20, Source::Config));
-        assert!(matches!(load(&["--flags-file=f"]).unwrap().flags(), Ok(Some(Origin::File(_)))));
+        let flags = |arguments: &[&str]| load(arguments).unwrap().flags();
+        assert!(matches!(flags(&["--flags-file=f"]), Ok(Some(Origin::File(_)))));
+        for alone in [
+            &["--growthbook-url=http://gb"][..],
+            &["--growthbook-client-key=k"],
+            &["--growthbook-client-key=k", "--flags-file=f"],
+            &["--growthbook-url=http://gb", "--growthbook-client-key=a/b"],
+        ] {
+            assert!(matches!(flags(alone), Err(Stop::Refused(_))), "{alone:?}");
+        }
     }
 
     #[test]

@@ -98,6 +98,8 @@ fn check_says_0_or_64_in_one_line_and_writes_nothing() {
         (&["--check", "--config", "bad.toml", "--drain", "1s"], &[], 64, "bad.toml"),
         (&["--check", "--config", "absent.toml"], &[], 64, "absent.toml"),
         (&["--check", "--memory-budget", "1KiB"], &[], 64, "--memory-budget"),
+        (&["--check", "--growthbook-url", "http://gb"], &[], 64, "--growthbook-client-key"),
+        (&["--check", "--growthbook-url", "https://gb"], &[], 64, "https"),
         (&["--check", "--store", "token"], &[], 64, "--store"),
         (&["--check", "--store", "token/below"], &[], 64, "--store"),
         (&["--check", "--store", "not/there/yet"], &[], 0, ""),

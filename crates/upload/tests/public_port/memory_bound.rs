@@ -79,7 +79,7 @@ fn a_threshold_lowered_in_mid_flight_gives_the_memory_back() {
     assert!(full >= before + 30_000_000, "{before} before, {full} held");
     std::fs::write(&path, flag(0)).unwrap();
     let changed = std::time::Instant::now();
-    // Half of it would be too much: most is read buffers, which stay with their connections.
+    // Read buffers stay with their connections.
     until("memory is given back", || rss_bytes(&running) <= before + (full - before) / 2);
     let seconds = changed.elapsed().as_secs_f64();
     println!("{before} before, {full} held, {} after {seconds:.1} s", rss_bytes(&running));
