@@ -17,7 +17,6 @@ use heapline::livetable::{self, End};
 use heapline::{Agent, Config};
 
 #[path = "profile/pprof.rs"]
-#[expect(dead_code, reason = "the profile test reads the rest")]
 mod pprof;
 
 use pprof::Decoded;
