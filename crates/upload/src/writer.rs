@@ -17,9 +17,11 @@ use crate::ledger::Permit;
 use crate::spool::Hold;
 use crate::store::{FileMeta, Sealed, SpoolFile, Store, StoreError};
 
-/// Memory of what is written, and hashed, in one go. Larger batches save hand-overs and cost memory: two of them an
-/// upload.
+/// Written, and hashed, in one go. Larger batches save hand-overs and cost memory: two of them an upload.
 const BATCH_BYTES: usize = 256 << 10;
+
+/// The memory of a batch, where frames fill their buffers badly.
+const BATCH_KEPT_BYTES_MAX: usize = 2 * BATCH_BYTES;
 
 /// A frame is a slice of the connection's read buffer and keeps all of it alive: small ones are copied, and so are
 /// those that are less than half of it.
@@ -95,7 +97,7 @@ impl FileWriter {
             },
         };
         self.batch.push(frame, plan, paid);
-        if self.batch.kept_bytes >= BATCH_BYTES && !self.may_hold() { self.flush().await } else { Ok(()) }
+        if self.batch.is_full() && !self.may_hold() { self.flush().await } else { Ok(()) }
     }
 
     /// Hands over what is collected and may not be held any longer.
@@ -204,6 +206,7 @@ impl Job {
 struct Batch {
     frames: Vec<Bytes>,
     copied: BytesMut,
+    bytes: usize,
     kept_bytes: usize,
     paid: Option<Permit>,
 }
@@ -233,6 +236,10 @@ impl Batch {
         self.frames.is_empty() && self.copied.is_empty()
     }
 
+    fn is_full(&self) -> bool {
+        self.bytes >= BATCH_BYTES || self.kept_bytes >= BATCH_KEPT_BYTES_MAX
+    }
+
     /// `slice_of_bytes`: the size of the buffer that the frame keeps alive.
     fn plan(&self, frame: &Bytes, slice_of_bytes: usize) -> Plan {
         if frame.len() > COPIED_FRAME_BYTES_MAX && frame.len() >= slice_of_bytes / 2 {
@@ -246,6 +253,7 @@ impl Batch {
     }
 
     fn push(&mut self, frame: Bytes, plan: Plan, paid: Option<Permit>) {
+        self.bytes += frame.len();
         self.kept_bytes += plan.cost_bytes();
         match (&mut self.paid, paid) {
             (Some(paid), Some(more)) => paid.join(more),
@@ -267,7 +275,7 @@ impl Batch {
 
     fn take(&mut self) -> (Vec<Bytes>, Option<Permit>) {
         self.end_copied();
-        self.kept_bytes = 0;
+        (self.bytes, self.kept_bytes) = (0, 0);
         (std::mem::take(&mut self.frames), self.paid.take())
     }
 
