@@ -43,6 +43,7 @@ fn churn(pool: &mut HashMap<u64, Vec<u8>>, step: u64) {
 }
 
 /// Leaks 2 MB/s at each of three sites, amid 80 MB/s of churn, until told to stop.
+#[expect(clippy::disallowed_methods, reason = "the pace of the leak, not a wait for a result")]
 fn work(stop: &AtomicBool) {
     let text = CString::new(vec![b'x'; 10_000]).expect("no NUL");
     let (mut kept, mut values, mut pool) = (Vec::new(), Vec::new(), HashMap::new());
@@ -105,6 +106,7 @@ fn growth_is_named() {
     worker.join().expect("it works until then");
 }
 
+#[expect(clippy::disallowed_methods, reason = "between two looks at a condition with a deadline")]
 fn culprits(admin: SocketAddr) -> Value {
     let deadline = Instant::now() + Duration::from_secs(120);
     loop {
