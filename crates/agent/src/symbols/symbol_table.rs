@@ -44,7 +44,11 @@ fn scan<R: Reader<Offset = usize>>(table: &R, names: &R, addresses: &[u64]) -> g
             let from = addresses.partition_point(|&address| address < start);
             let to = addresses.partition_point(|&address| address < start.saturating_add(bytes.max(1)));
             for known in best.get_mut(from..to).unwrap_or_default() {
-                if known.is_none_or(|(other, _)| other < start) {
+                let is_better = |(other, other_name): (u64, u32)| {
+                    // `strdup` is `__strdup` too: the name that people write has fewer underscores.
+                    other < start || other == start && underscores(names, name) < underscores(names, other_name)
+                };
+                if known.is_none_or(is_better) {
                     *known = Some((start, name));
                 }
             }
@@ -57,4 +61,13 @@ fn scan<R: Reader<Offset = usize>>(table: &R, names: &R, addresses: &[u64]) -> g
         Some(Symbol { name, start })
     };
     Ok(best.into_iter().map(|found| found.and_then(named)).collect())
+}
+
+/// How many a name begins with.
+fn underscores<R: Reader<Offset = usize>>(names: &R, name: u32) -> usize {
+    let mut at = names.clone();
+    if at.skip(name as usize).is_err() {
+        return usize::MAX;
+    }
+    std::iter::from_fn(|| at.read_u8().ok()).take_while(|&byte| byte == b'_').count()
 }

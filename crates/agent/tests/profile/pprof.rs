@@ -55,7 +55,7 @@ impl Decoded {
     fn assert_valid(&self) {
         assert!(self.time_nanos >= 0 && self.duration_nanos >= 0);
         assert_eq!(self.period_type, "space/bytes");
-        assert!(self.period > 0);
+        assert!(self.period >= 0);
         let default = format!("{}/", self.default_sample_type);
         assert!(self.sample_types.iter().any(|kind| kind.starts_with(&default)), "{default}");
         for mapping in &self.mappings {
