@@ -71,6 +71,9 @@ impl Drop for Sampler {
 
 fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) {
     let mut told = Verdict::WarmingUp;
+    if let Some(live) = livetable::current() {
+        live.table().set_verdict(told);
+    }
     let mut due = Instant::now();
     for look in 1_u64.. {
         // A process that was stopped or starved gets no burst of looks to catch up.
@@ -100,6 +103,9 @@ fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) 
             let outlook = watch.judge(seconds, sample.equation(), state.report().limit);
             if outlook.judgement.verdict != told {
                 told = outlook.judgement.verdict;
+                if let Some(live) = livetable::current() {
+                    live.table().set_verdict(told);
+                }
                 tell(&outlook.judgement);
             }
             state.update(|report| report.outlook = outlook);

@@ -400,7 +400,11 @@ fn a_killed_process_leaves_its_table() {
     let agent = start(state.path());
     let previous = &agent.predecessors()[0];
     assert_eq!(previous.end, End::Signal);
-    let heap = profile(&agent, "/debug/pprof/heap?process=previous");
+    let memory: serde_json::Value = serde_json::from_slice(&get(agent.admin_addr(), "/memory").1).expect("JSON");
+    assert_eq!((&memory["previous"]["end"], &memory["previous"]["verdict"]), (&"signal".into(), &"warming_up".into()));
+    let last_profile = memory["previous"]["last_profile"].as_str().expect("where it is");
+    assert_eq!(last_profile, "/debug/pprof/heap?process=previous");
+    let heap = profile(&agent, last_profile);
     let names: Vec<_> = heap.samples.iter().flat_map(|sample| heap.functions(sample)).collect();
     assert!(names.contains(&"livetable::by_own_stack"), "{names:?}");
     assert_eq!(heap.sample_types.len(), 4);

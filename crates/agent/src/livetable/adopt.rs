@@ -7,6 +7,7 @@ use super::files;
 use super::table::{Identity, TICKS_PER_SECOND, Table};
 use crate::profile::maps;
 use crate::profile::model::{Mapping, Profile};
+use crate::verdict::Verdict;
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct Adopted {
     pub started_unix_nanos: u64,
     /// From its agent's start to the last sign of life, at most 0.3 seconds before the end.
     pub uptime_seconds: f64,
+    /// What its memory was doing; `None` where it ended before anything was said.
+    pub verdict: Option<Verdict>,
     /// Of the program, in lower-case hex; empty where it had none.
     pub build_id: String,
     /// What it could not keep, and what its table says of itself.
@@ -157,6 +160,7 @@ pub(crate) fn adopt(path: &Path, surroundings: &Surroundings) -> Option<Adopted>
         pid: identity.pid,
         started_unix_nanos: identity.start_unix_nanos,
         uptime_seconds: table.ticks() as f64 / TICKS_PER_SECOND as f64,
+        verdict: table.verdict(),
         build_id: identity.build_id.clone(),
         totals,
         path: path.to_owned(),

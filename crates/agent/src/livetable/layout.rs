@@ -48,6 +48,8 @@ pub(super) mod word {
     pub(in super::super) const TICKS: usize = 32;
     pub(in super::super) const CLEAN_END: usize = 33;
     pub(in super::super) const MAPS_BYTES: usize = 34;
+    /// Place in `Verdict::ALL`, from 1; 0: none yet.
+    pub(in super::super) const VERDICT: usize = 35;
 
     pub(in super::super) const SAMPLED: usize = 64;
     pub(in super::super) const FREED: usize = 72;

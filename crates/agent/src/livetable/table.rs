@@ -10,6 +10,7 @@ use super::peak::Peak;
 use super::samples::{LiveSample, Samples};
 use super::stacks::Stacks;
 use super::weight::Weighted;
+use crate::verdict::Verdict;
 
 /// Ticks of the table's clock in a second.
 pub(crate) const TICKS_PER_SECOND: u64 = 10;
@@ -149,6 +150,17 @@ impl<'a> Table<'a> {
 
     pub(crate) fn has_clean_end(&self) -> bool {
         self.load(word::CLEAN_END) == 1
+    }
+
+    /// What the process's memory is doing, for whoever reads the table after it.
+    pub(crate) fn set_verdict(&self, verdict: Verdict) {
+        let place = Verdict::ALL.iter().position(|&other| other == verdict).map_or(0, |place| place + 1);
+        self.store(word::VERDICT, place as u64);
+    }
+
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        let place = usize::try_from(self.load(word::VERDICT)).ok()?.checked_sub(1)?;
+        Verdict::ALL.get(place).copied()
     }
 
     /// Keeps the text of the process's executable mappings, cut to what fits.
