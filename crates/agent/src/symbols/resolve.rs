@@ -109,7 +109,9 @@ impl Resolver {
                 // Line tables alone name an async function `{async_fn#0}`; its symbol has the path.
                 Some(outermost) if !outermost.function.contains("::") => {
                     let name = name();
-                    if outermost.function.is_empty() || name.contains("::") {
+                    // glibc's debug information says `__GI___strdup` of what its symbol table calls `strdup`.
+                    let is_plainer = outermost.function.starts_with('_') && !name.starts_with('_');
+                    if outermost.function.is_empty() || name.contains("::") || is_plainer {
                         outermost.function = self.symbols.intern(&name);
                     }
                 }
