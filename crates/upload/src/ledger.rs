@@ -5,7 +5,7 @@
 //! read. So `RSS ≤ base + budget + connections × small`, whatever clients do; docs/operations.md has the constants.
 //!
 //! When the budget runs out, in this order: nothing more is held in memory and parts that were are written out
-//! ([`Pressure`]); a new upload waits for room, [`Limits::memory_wait_max`] at most; then it is refused. An upload that was
+//! (`Pressure`); a new upload waits for room, [`Limits::memory_wait_max`] at most; then it is refused. An upload that was
 //! admitted never waits for memory: it can always go on in the little that it was admitted with.
 //!
 //! [`Limits::memory_wait_max`]: crate::admission::Limits::memory_wait_max
