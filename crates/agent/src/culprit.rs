@@ -1,7 +1,7 @@
 //! Which call site grows: growth between heap profiles with the error that their sampling leaves.
 //!
-//! A profile is grouped by [`site`] (the frame that is the user's), a series of such [`Moment`]s is compared by
-//! [`growth`], and [`report`] is what `/culprits` and `heapline diff` say. Everything here is pure.
+//! A profile is grouped by `site` (the frame that is the user's), a series of such `Moment`s is compared by
+//! `growth`, and `report` is what `/culprits` and `heapline diff` say. Everything here is pure.
 
 mod frame;
 mod growth;

@@ -1,9 +1,9 @@
 //! The live table: what jemalloc samples, kept by its own hooks in bounded, lock-free tables, in a file that outlives
 //! the process.
 //!
-//! [`layout`] says where everything stands; [`stacks`], [`samples`] and [`peak`] are its parts, [`table`] puts them
-//! together for the hooks, [`walk`] makes a profile of them. These know no clock and no file. [`mapping`] and
-//! [`files`] find the memory. One table serves the process, from the first start of the agent to the process's end.
+//! `layout` says where everything stands; `stacks`, `samples` and `peak` are its parts, `table` puts them
+//! together for the hooks, `walk` makes a profile of them. These know no clock and no file. `mapping` and
+//! `files` find the memory. One table serves the process, from the first start of the agent to the process's end.
 //!
 //! See docs/live-table.md for how it works, what it costs, and what it cannot do.
 
