@@ -1,10 +1,14 @@
 //! The line from an observation to a judgement: history, trend, verdict. Pure, so that a recorded trace gets the
 //! answers that the live agent would have given.
 
+mod reading;
+
 use crate::history::{History, Observation, Series};
 use crate::memory::{Equation, Limit};
 use crate::trend::{Trend, trend};
-use crate::verdict::{Evidence, Judge, Judgement};
+use crate::verdict::{Evidence, Judge, Judgement, Verdict};
+
+pub use reading::Reading;
 
 /// Watches one process.
 #[derive(Debug, Clone)]
@@ -26,7 +30,7 @@ pub struct Outlook {
 impl Watch {
     /// Judges by the floor of `primary`: [`Series::Live`], or [`Series::Rss`] where the allocator says nothing.
     pub fn new(primary: Series) -> Self {
-        Self { primary, history: History::new(), judge: Judge::new() }
+        Self { primary, history: History::new(), judge: Judge::new(primary) }
     }
 
     /// Takes an observation in; returns whether a floor is complete and it is time to [`Watch::judge`].
@@ -34,18 +38,29 @@ impl Watch {
         self.history.observe(observation)
     }
 
-    /// Looks at the trends at `seconds` after the start of the process, when memory is as `equation` says.
+    /// Looks at `seconds` after the start of the process, when memory is as `equation` says, and returns the verdict that
+    /// holds: what [`Watch::judge`] does without putting it in words.
+    pub fn look(&mut self, seconds: f64, equation: Equation, limit: Limit) -> Verdict {
+        self.judge.look(&Evidence { seconds, equation, limit, history: &self.history })
+    }
+
+    /// Takes a row of a recorded trace in, and returns the verdict that holds if it was looked for.
+    pub fn read(&mut self, reading: &Reading, limit: Limit) -> Option<Verdict> {
+        self.observe(&reading.observation()).then(|| self.look(reading.seconds, reading.equation(), limit))
+    }
+
+    /// Looks, and tells the trends and what the verdict rests on.
     pub fn judge(&mut self, seconds: f64, equation: Equation, limit: Limit) -> Outlook {
-        let of = |series| trend(&self.history, series, seconds);
-        let primary = of(self.primary);
-        // RSS alone cannot be told apart.
-        let (slack, outside) = match self.primary {
-            Series::Live => (of(Series::Slack), of(Series::Outside)),
-            _ => Default::default(),
-        };
-        let judgement =
-            self.judge.judge(&Evidence { seconds, equation, limit, live: &primary, slack: &slack, outside: &outside });
-        Outlook { trend: primary, judgement }
+        self.look(seconds, equation, limit);
+        self.outlook(seconds, equation, limit)
+    }
+
+    /// The trends and what the verdict rests on, without another look.
+    pub fn outlook(&self, seconds: f64, equation: Equation, limit: Limit) -> Outlook {
+        let trend = trend(&self.history, self.primary, self.history.now_seconds());
+        let evidence = Evidence { seconds, equation, limit, history: &self.history };
+        let judgement = self.judge.judgement(&evidence, &trend);
+        Outlook { trend, judgement }
     }
 
     /// The newest floor, in bytes.
