@@ -22,6 +22,9 @@ fn main() {
             let alarms = ours::alarms(&trace);
             let fate = score.add(&trace, &alarms);
             fates.entry(kind).or_default().push(fate);
+            if let (Some(l), Some(a)) = (trace.leak, alarms.iter().find(|a| a.seconds >= trace.leak.map_or(0.0, |l| l.onset_seconds))) && let Some((lo, hi)) = a.interval && (lo > l.bytes_per_second || hi < l.bytes_per_second) {
+                println!("UNCOVERED {kind:?} {seed} {:.3} in {:.3} {:.3} {:.3} {}", l.bytes_per_second / trace.limit_bytes as f64 * 86400.0, lo / l.bytes_per_second, a.bytes_per_second.unwrap_or(0.0) / l.bytes_per_second, hi / l.bytes_per_second, a.note);
+            }
             if arguments.len() > 3 || !matches!(fate, Fate::Found | Fate::Quiet) {
                 let r = corpus::recipe::Recipe::new(kind, seed);
                 println!("{kind:?} {seed} {fate:?} {:?} every {} noise {:?} {:.4} wave {:.2} work {:.2} {} rsso {} n {}", trace.leak.map(|l| (l.onset_seconds.round(), l.bytes_per_second / trace.limit_bytes as f64 * 86400.0, (l.deadline_seconds-l.onset_seconds).round())), r.interval_seconds, r.colour, r.noise, r.wave, r.work, r.work_known, r.rss_only, trace.rows.len());

@@ -26,7 +26,7 @@ pub const MEMORY_BYTES: usize = (TIERS[0].1 + TIERS[1].1 + TIERS[2].1 + TIERS[3]
     + size_of::<History>();
 
 /// A value below this share of the life's floor (and RSS with it, as far as [`REBORN_RSS_SHARE`]) is another process's.
-const REBORN_SHARE: f64 = 0.65;
+const REBORN_SHARE: f64 = 0.7;
 const REBORN_RSS_SHARE: f64 = 0.8;
 
 /// A life has a floor when it is this old.

@@ -75,6 +75,8 @@ pub struct Recipe {
     pub noise: f64,
     /// Noise of the RSS alone.
     pub rss_wander: f64,
+    /// How fast the base is reached.
+    pub start_seconds: f64,
     pub warm_up: f64,
     pub warm_up_seconds: f64,
     pub cache: f64,
@@ -134,6 +136,7 @@ impl Recipe {
             colour,
             noise: c.log_range(5e-4, 0.01),
             rss_wander: c.log_range(2e-4, 2e-3),
+            start_seconds: 15.0,
             warm_up: c.range(0.0, 0.05),
             warm_up_seconds: c.log_range(20.0, 300.0),
             cache: 0.0,
@@ -168,6 +171,7 @@ impl Recipe {
                 self.interval_seconds = c.one_of(&[1.0, 5.0, 10.0, 15.0, 30.0, 60.0]);
                 self.noise = c.log_range(2e-4, 3e-3);
                 self.warm_up_seconds = c.log_range(10.0, 60.0);
+                self.gaps = false;
                 self.leak(1.0 / hours / HOUR, onset, "climbing");
             }
             Kind::Steady => self.leak(c.log_range(0.05, 2.0) / DAY, 0.0, "climbing"),
@@ -226,7 +230,7 @@ impl Recipe {
             }
             Kind::Sawtooth => {
                 self.sawtooth = c.range(0.02, 0.25);
-                self.sawtooth_seconds = c.log_range(60.0, if self.sawtooth < 0.06 { 14_400.0 } else { 1_200.0 });
+                self.sawtooth_seconds = c.log_range(60.0, if self.sawtooth < 0.06 { 14_400.0 } else { 420.0 });
             }
             Kind::Steps => {
                 let count = 1 + (c.unit() * 4.0) as usize;
@@ -282,6 +286,8 @@ impl Recipe {
 
     fn restart(&mut self, every: f64, c: &mut Chance) {
         self.duration_seconds = self.duration_seconds.max(3.0 * DAY);
+        self.start_seconds = c.range(30.0, 120.0);
+        self.interval_seconds = self.interval_seconds.min(60.0);
         let mut at = every * c.range(0.3, 1.0);
         while at < self.duration_seconds {
             self.restarts.push(at);

@@ -7,6 +7,9 @@ use super::{Leak, Row, Trace};
 const DAY: f64 = 86_400.0;
 const ROCKET_SECONDS: f64 = 4.0 * 3_600.0;
 
+/// Resident bytes for each live one.
+const OVERHEAD: f64 = 1.07;
+
 /// The trace and its truth.
 pub fn play(kind: Kind, seed: u64, recipe: &Recipe) -> Trace {
     let mut process = Process::new(recipe, seed.wrapping_mul(7_919).wrapping_add(kind as u64 + 1));
@@ -29,11 +32,11 @@ fn truth(dose: &Dose, recipe: &Recipe, leaked_by: &[(f64, f64)]) -> Leak {
     } else if dose.with_traffic {
         dose.onset_seconds + 1.5 * DAY
     } else {
-        leaked_by.iter().find(|(_, leaked)| *leaked >= 0.1).map_or(recipe.duration_seconds, |(seconds, _)| *seconds)
+        leaked_by.iter().find(|(_, leaked)| *leaked >= 0.1 / if recipe.rss_only { OVERHEAD } else { 1.0 }).map_or(recipe.duration_seconds, |(seconds, _)| *seconds)
     };
     Leak {
         onset_seconds: dose.onset_seconds,
-        bytes_per_second: dose.per_second * recipe.limit_bytes,
+        bytes_per_second: dose.per_second * recipe.limit_bytes * if recipe.rss_only { OVERHEAD } else { 1.0 },
         class: dose.class,
         deadline_seconds,
     }
@@ -99,7 +102,7 @@ impl<'a> Process<'a> {
         let traffic = self.traffic();
         self.grow(interval, traffic);
         let age = self.seconds - self.born;
-        let start = 1.0 - (-age / 15.0).exp();
+        let start = 1.0 - (-age / r.start_seconds).exp();
         let mut live = (self.base + self.leaked_in("climbing")) * start + r.warm_up * (1.0 - (-age / r.warm_up_seconds).exp());
         if age > r.cache_start_seconds {
             live += r.cache * (1.0 - (-(age - r.cache_start_seconds) / r.cache_seconds).exp());
@@ -109,7 +112,7 @@ impl<'a> Process<'a> {
         live += r.steps.iter().filter(|(at, _)| *at <= self.seconds).map(|(_, size)| size).sum::<f64>();
         let in_batch = (self.seconds + 0.5 * r.batch_every_seconds) % r.batch_every_seconds;
         if in_batch < r.batch_seconds {
-            live += r.batch * (in_batch / r.batch_seconds * 3.0).min(1.0);
+            live += r.batch * (in_batch / (0.3 * r.batch_seconds).min(300.0)).min(1.0);
         }
         let in_burst = (self.seconds + 0.3 * r.burst_every_seconds) % r.burst_every_seconds;
         let burst = if in_burst < r.burst_seconds { r.burst } else { 0.0 };

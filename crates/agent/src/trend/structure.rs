@@ -10,7 +10,7 @@
 use crate::history::Point;
 
 /// Standard deviation of a warm-up's part, as a share of the limit.
-const WARM_UP_SHARE: f64 = 0.12;
+const WARM_UP_SHARE: f64 = 0.05;
 
 /// Time constants of warm-ups, as multiples of the window.
 const WARM_UP_WINDOWS: [f64; 4] = [0.25, 1.0, 3.0, 9.0];
@@ -19,7 +19,7 @@ const WARM_UP_WINDOWS: [f64; 4] = [0.25, 1.0, 3.0, 9.0];
 const WARM_UP_SECONDS: (f64, f64) = (20.0, 10.0 * 3_600.0);
 
 /// Standard deviation of a daily wave's coefficients, by harmonic, as a share of the limit.
-const WAVE_SHARES: [f64; 2] = [0.02, 0.008];
+const WAVE_SHARES: [f64; 2] = [0.014, 0.0056];
 
 /// A wave is a matter of windows at least this long.
 const WAVE_WINDOW_SECONDS: f64 = 3_000.0;
@@ -113,11 +113,11 @@ impl Design {
         precisions[1] = if bends { 1e-8 } else { 1e12 };
         let constants = WARM_UP_WINDOWS.map(|share| (share * length).clamp(WARM_UP_SECONDS.0, WARM_UP_SECONDS.1));
         for _ in constants {
-            precisions[columns] = WARM_UP_SHARE.powi(-2);
+            precisions[columns] = knob("WS", WARM_UP_SHARE).powi(-2);
             columns += 1;
         }
         for share in WAVE_SHARES.into_iter().filter(|_| waves) {
-            precisions[columns..columns + 2].fill(f64::powi(share, -2));
+            precisions[columns..columns + 2].fill(f64::powi(share * knob("WV", 1.0), -2));
             columns += 2;
         }
         let levels = columns;
@@ -257,4 +257,15 @@ fn backward(factor: &Matrix, mut right: Row, n: usize) -> Row {
         right[i] /= factor[i][i];
     }
     right
+}
+
+pub(crate) fn knob(name: &'static str, default: f64) -> f64 {
+    static KNOBS: std::sync::Mutex<Vec<(&'static str, f64)>> = std::sync::Mutex::new(Vec::new());
+    let mut knobs = KNOBS.lock().expect("lock");
+    if let Some((_, v)) = knobs.iter().find(|(n, _)| *n == name) {
+        return *v;
+    }
+    let v = std::env::var(name).ok().and_then(|t| t.parse().ok()).unwrap_or(default);
+    knobs.push((name, v));
+    v
 }

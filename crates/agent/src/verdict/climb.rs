@@ -1,10 +1,12 @@
 //! What makes a series climb: the looks that are taken at it, and the tests that each must pass.
 
 mod daily;
+mod rivals;
 mod shape;
 mod window;
 
 use crate::history::{History, Series};
+use window::Opinion;
 use crate::trend::{Estimate, Slope, Window};
 
 /// A climb that was told.
@@ -33,6 +35,8 @@ pub(super) struct Seeker {
     due_seconds: [f64; window::LOOKS.len()],
     daily_due_seconds: f64,
     clear_due_seconds: f64,
+    /// Until then a longer window's healthy explanation holds for the shorter ones.
+    healthy_until_seconds: f64,
     /// Nothing before it counts: the end of the last climb.
     since_seconds: f64,
 }
@@ -44,6 +48,7 @@ impl Seeker {
             due_seconds: [0.0; window::LOOKS.len()],
             daily_due_seconds: 0.0,
             clear_due_seconds: 0.0,
+            healthy_until_seconds: 0.0,
             since_seconds: 0.0,
         }
     }
@@ -56,8 +61,13 @@ impl Seeker {
                 continue;
             }
             *due = now + look.every_seconds();
-            if let Some(estimate) = look.climbs(history, self.series, self.since_seconds, limit_bytes) {
-                return Some(self.climb(now, look.seconds, estimate, Found::Window(look.seconds)));
+            match look.climbs(history, self.series, self.since_seconds, limit_bytes) {
+                Opinion::Unremarkable => {}
+                Opinion::Healthy => self.healthy_until_seconds = self.healthy_until_seconds.max(now + look.seconds / 10.0),
+                Opinion::Climbs(_) if now < self.healthy_until_seconds => {}
+                Opinion::Climbs(estimate) => {
+                    return Some(self.climb(now, look.seconds, estimate, Found::Window(look.seconds)));
+                }
             }
         }
         if now >= self.daily_due_seconds {

@@ -21,6 +21,9 @@ const QUARTERS: (f64, f64) = (0.82, 1.22);
 /// The largest step in half an hour, as a share of the day's gain.
 const STEP_SHARE_MAX: f64 = 0.4;
 
+/// Time from a fifth to four fifths of the day's gain.
+const RAMP_SECONDS_MIN: f64 = 6.0 * 3_600.0;
+
 /// The gain in multiples of any day's loss in the last week.
 const LOSS_MULTIPLE_MIN: f64 = 1.5;
 
@@ -50,6 +53,12 @@ pub(super) fn climbs(history: &History, series: Series, since: f64, limit_bytes:
     if gain < LOSS_MULTIPLE_MIN * loss || largest_step(&points, newest.seconds - 1.5 * DAY_SECONDS) > STEP_SHARE_MAX * gain {
         return None;
     }
+    // A day's gain comes within a day. One that came within hours was a step, or a cache that filled.
+    let low = before_gain(before, &points, 0.2 * gain);
+    let high = differences(before, &points).find(|(seconds, gained)| *seconds > low && *gained >= 0.8 * gain);
+    if high.is_some_and(|(seconds, _)| seconds - low < RAMP_SECONDS_MIN) {
+        return None;
+    }
     if now - first >= 2.0 * DAY_SECONDS {
         let floor = |from: f64, to: f64| {
             let within = points.iter().filter(|point| point.seconds > from && point.seconds <= to);
@@ -62,6 +71,12 @@ pub(super) fn climbs(history: &History, series: Series, since: f64, limit_bytes:
         }
     }
     Some(estimate)
+}
+
+/// When the difference to the day before was last at most `gain`.
+fn before_gain(before: &[Point], all: &[Point], gain: f64) -> f64 {
+    let low = differences(before, all).filter(|(_, difference)| *difference <= gain);
+    low.map(|(seconds, _)| seconds).fold(f64::NEG_INFINITY, f64::max)
 }
 
 /// The slope by the last three hours against yesterday's.

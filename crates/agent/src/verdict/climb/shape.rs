@@ -17,8 +17,8 @@ pub(super) struct Shape {
     early_share: f64,
 }
 
-const STEADINESS_MIN: f64 = 3.2;
-const LARGEST_SHARE_MAX: f64 = 0.42;
+const STEADINESS_MIN: f64 = 2.3;
+const LARGEST_SHARE_MAX: f64 = 0.48;
 const LATE_SHARE_MIN: f64 = 0.6;
 const EARLY_SHARE_MIN: f64 = 0.45;
 
@@ -84,32 +84,31 @@ pub(super) fn largest_fall(points: &[Point], within_seconds: f64) -> f64 {
     fall
 }
 
-/// The lives of the points put end to end: what passed between them is left out of both time and bytes.
+/// The points as of one life: each life is moved to where the slope that they have in common puts it.
 pub(super) fn joined(points: &[Point]) -> Vec<(f64, f64)> {
-    let mut joined: Vec<(f64, f64)> = Vec::with_capacity(points.len());
-    let (mut seconds_off, mut bytes_off) = (0.0, 0.0);
-    for (place, point) in points.iter().enumerate() {
-        if place > 0 && point.born_seconds != points[place - 1].born_seconds {
-            let end = middle_of_last(&joined);
-            let start = life_start(&points[place..]);
-            let step = if place + 1 < points.len() { points[place + 1].seconds - point.seconds } else { 0.0 };
-            seconds_off = joined[joined.len() - 1].0 + step.max(1.0) - point.seconds;
-            bytes_off = end - start;
-        }
-        joined.push((point.seconds + seconds_off, point.bytes + bytes_off));
+    let lives: Vec<&[Point]> = points.chunk_by(|a, b| a.born_seconds == b.born_seconds).collect();
+    if lives.len() < 2 {
+        return points.iter().map(|point| (point.seconds, point.bytes)).collect();
     }
-    joined
-}
-
-fn middle_of_last(points: &[(f64, f64)]) -> f64 {
-    let last = &points[points.len().saturating_sub(3)..];
-    last.iter().map(|point| point.1).sum::<f64>() / last.len() as f64
-}
-
-fn life_start(points: &[Point]) -> f64 {
-    let first: Vec<_> =
-        points.iter().take(3).take_while(|point| point.born_seconds == points[0].born_seconds).collect();
-    first.iter().map(|point| point.bytes).sum::<f64>() / first.len() as f64
+    let mean = |life: &[Point], of: fn(&Point) -> f64| life.iter().map(of).sum::<f64>() / life.len() as f64;
+    let (mut xy, mut xx) = (0.0, 0.0);
+    for life in &lives {
+        let (seconds, bytes) = (mean(life, |point| point.seconds), mean(life, |point| point.bytes));
+        for point in *life {
+            xy += (point.seconds - seconds) * (point.bytes - bytes);
+            xx += (point.seconds - seconds).powi(2);
+        }
+    }
+    let slope = if xx > 0.0 { xy / xx } else { 0.0 };
+    let newest = lives[lives.len() - 1];
+    let anchor = mean(newest, |point| point.bytes) - slope * mean(newest, |point| point.seconds);
+    lives
+        .iter()
+        .flat_map(|life| {
+            let off = anchor + slope * mean(life, |point| point.seconds) - mean(life, |point| point.bytes);
+            life.iter().map(move |point| (point.seconds, point.bytes + off))
+        })
+        .collect()
 }
 
 /// Where a line through the points bends, if a broken line explains them far better than a straight one: the index of
@@ -128,6 +127,30 @@ pub(super) fn bend(points: &[(f64, f64)]) -> usize {
         Some((place, residual)) if residual < (1.0 - GAIN_MIN) * straight => place,
         _ => 0,
     }
+}
+
+/// When the points began to climb: where a broken line bends upwards, if that explains them far better; else the start.
+pub(super) fn onset(points: &[Point]) -> f64 {
+    const GAIN_MIN: f64 = 0.25;
+    let joined = joined(points);
+    let first = points[0].seconds;
+    let count = joined.len();
+    let straight = broken_residual(&joined, joined[0].0);
+    let bends = (2..count - count / 8 - 2).map(|place| (place, broken_residual(&joined, joined[place].0)));
+    let Some((place, residual)) = bends.min_by(|a, b| a.1.total_cmp(&b.1)) else { return first };
+    if residual >= (1.0 - GAIN_MIN) * straight {
+        return first;
+    }
+    let slope = |part: &[(f64, f64)]| {
+        let middle = part.iter().map(|point| point.0).sum::<f64>() / part.len() as f64;
+        let level = part.iter().map(|point| point.1).sum::<f64>() / part.len() as f64;
+        let (xy, xx) = part.iter().fold((0.0, 0.0), |(xy, xx), (x, y)| {
+            (xy + (x - middle) * (y - level), xx + (x - middle) * (x - middle))
+        });
+        xy / xx
+    };
+    let (before, after) = (slope(&joined[..=place]), slope(&joined[place..]));
+    if before < 0.5 * after { points[place].seconds } else { first }
 }
 
 /// Sum of squares around the best continuous line that bends at `bend_seconds`.

@@ -1,5 +1,6 @@
 //! One look at a window: whether what it shows is a climb.
 
+use super::rivals;
 use super::shape::{self, Shape};
 use crate::history::{History, Point, Series, Statistic};
 use crate::trend::blocks::{View, blocks, longer_floors};
@@ -17,17 +18,18 @@ pub(super) struct Look {
     limit_seconds: f64,
     /// Part of the window that must hold data.
     coverage: f64,
+    /// See [`rivals::Rivals::filling`].
+    filling_min: f64,
     /// Looks that a floor must rest on.
     looks_per_floor: u32,
 }
 
 const HOUR: f64 = 3_600.0;
 
-/// Shortest first. The first is for a process that is looked at many times a second, the next two tell rockets.
-pub(super) const LOOKS: [Look; 12] = [
-    Look { seconds: 150.0, rise_share: 0.014, limit_seconds: 2.0 * HOUR, coverage: 0.5, looks_per_floor: 25 },
-    Look { seconds: 300.0, rise_share: 0.03, limit_seconds: 2.4 * HOUR, coverage: 0.9, looks_per_floor: 0 },
-    Look { seconds: 450.0, rise_share: 0.022, limit_seconds: 4.6 * HOUR, coverage: 0.85, looks_per_floor: 0 },
+/// Shortest first. The first is for a process that is looked at many times a second, the next tells rockets.
+pub(super) const LOOKS: [Look; 11] = [
+    Look { seconds: 150.0, rise_share: 0.014, limit_seconds: 2.0 * HOUR, coverage: 0.5, filling_min: f64::NEG_INFINITY, looks_per_floor: 25 },
+    Look { seconds: 450.0, rise_share: 0.022, limit_seconds: 4.6 * HOUR, coverage: 0.8, filling_min: 0.3, looks_per_floor: 0 },
     slow(1_200.0),
     slow(2_400.0),
     slow(4_800.0),
@@ -40,10 +42,10 @@ pub(super) const LOOKS: [Look; 12] = [
 ];
 
 /// See [`Look::rise_share`].
-const SLOW_RISE_SHARE: f64 = 0.045;
+const SLOW_RISE_SHARE: f64 = 0.05;
 
 const fn slow(seconds: f64) -> Look {
-    Look { seconds, rise_share: SLOW_RISE_SHARE, limit_seconds: 30.0 * 86_400.0, coverage: 0.55, looks_per_floor: 0 }
+    Look { seconds, rise_share: SLOW_RISE_SHARE, limit_seconds: 30.0 * 86_400.0, coverage: 0.55, filling_min: 2.0, looks_per_floor: 0 }
 }
 
 /// Blocks of a window.
@@ -53,14 +55,38 @@ const BLOCKS: f64 = 48.0;
 const CONTEXT: f64 = 3.0;
 
 /// Standard deviations that the slope must be above 0.
-const SIGNIFICANCE_MIN: f64 = 2.6;
+const SIGNIFICANCE_MIN: f64 = 2.0;
 
 /// The rise in multiples of the largest fall within two windows' length, in the last day or twelve windows.
 const FALL_MULTIPLE_MIN: f64 = 1.5;
 const FALL_SECONDS: (f64, f64) = (26.0 * HOUR, 7.0 * 86_400.0);
 
+/// What a healthy process may still take, as a share of the limit: a young one, and one that was level before.
+const FILLING_MAX: (f64, f64) = (0.35, 0.12);
+
+/// A difference of log likelihoods times two that leaves little doubt.
+const CLEARLY: f64 = 5.0;
+
+/// In longer windows a daily wave may be part of the slope.
+const WAVE_SECONDS: f64 = 9_000.0;
+
+/// The plain line's slope as a share of the one that allows for warm-up and wave.
+const AGREEMENT: (f64, f64) = (0.6, 1.7);
+
+/// The lower bound of the plain line's slope as a share of it.
+const PRECISION: f64 = 0.6;
+
 /// Floors over this many blocks, where sawteeth force it.
 const LONG_FLOORS: [usize; 2] = [4, 12];
+
+/// What a look says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Opinion {
+    Unremarkable,
+    /// It rises as a healthy process does.
+    Healthy,
+    Climbs(Estimate),
+}
 
 impl Look {
     pub(super) fn every_seconds(&self) -> f64 {
@@ -68,27 +94,30 @@ impl Look {
     }
 
     /// The slope where the window shows a climb.
-    pub(super) fn climbs(&self, history: &History, series: Series, since: f64, limit_bytes: f64) -> Option<Estimate> {
+    pub(super) fn climbs(&self, history: &History, series: Series, since: f64, limit_bytes: f64) -> Opinion {
         let now = history.now_seconds();
-        let first = history.first_seconds()?.max(since);
+        let Some(first) = history.first_seconds().map(|first| first.max(since)) else { return Opinion::Unremarkable };
         if history.looks_per_floor() < self.looks_per_floor || now - first < self.coverage * self.seconds {
-            return None;
+            return Opinion::Unremarkable;
         }
         if !self.may_climb(history, series, first, limit_bytes) {
-            return None;
+            return Opinion::Unremarkable;
         }
         let views = [Statistic::Middle, Statistic::Floor].map(|statistic| {
             let view = View { series, statistic, block_seconds: self.seconds / BLOCKS };
             blocks(history, view, (now - CONTEXT * self.seconds).max(first), self.skip_seconds())
         });
         let [middles, floors] = views;
-        self.judge(history, series, &middles, limit_bytes)
-            .or_else(|| self.judge(history, series, &floors, limit_bytes))
-            .or_else(|| {
-                LONG_FLOORS
-                    .iter()
-                    .find_map(|width| self.judge(history, series, &longer_floors(&floors, *width), limit_bytes))
-            })
+        for view in 0..2 + LONG_FLOORS.len() {
+            let longer = view.checked_sub(2).map(|place| longer_floors(&floors, LONG_FLOORS[place]));
+            let points = longer.as_deref().unwrap_or(if view == 0 { &middles } else { &floors });
+            match self.judge(history, series, points, limit_bytes) {
+                Opinion::Unremarkable => {}
+                Opinion::Healthy => return Opinion::Healthy,
+                Opinion::Climbs(estimate) => return Opinion::Climbs(estimate),
+            }
+        }
+        Opinion::Unremarkable
     }
 
     fn skip_seconds(&self) -> f64 {
@@ -121,7 +150,11 @@ impl Look {
         rise[0].max(rise[1]) >= 0.6 * self.rise_share * limit_bytes
     }
 
-    fn judge(&self, history: &History, series: Series, points: &[Point], limit_bytes: f64) -> Option<Estimate> {
+    fn judge(&self, history: &History, series: Series, points: &[Point], limit_bytes: f64) -> Opinion {
+        self.stands_out(history, series, points, limit_bytes).unwrap_or(Opinion::Unremarkable)
+    }
+
+    fn stands_out(&self, history: &History, series: Series, points: &[Point], limit_bytes: f64) -> Option<Opinion> {
         let newest = points.last()?.seconds;
         let start = newest - self.seconds;
         let inside = &points[points.partition_point(|point| point.seconds < start)..];
@@ -135,21 +168,44 @@ impl Look {
         let structure = structure(points, inside[0].seconds, limit_bytes)?;
         let rate = structure.bytes_per_second;
         let rise = rate * covered;
+        let line = line(inside)?;
+        let debug = std::env::var("DBG").is_ok_and(|d| d.parse::<f64>().is_ok_and(|d| d == self.seconds || d == 0.0));
+        let rest = &structure.rest[structure.rest.partition_point(|point| point.seconds < start)..];
+        let shape = Shape::of(rest, rate);
+        let fall = shape::largest_fall(&structure.rest, 2.0 * self.seconds).max(self.earlier_fall(history, series));
+        if debug {
+            eprintln!("{series:?} {newest:.0} L {} n {} rise {:.4} sig {:.2} line {:.2} ({:.2}..{:.2}) lrise {:.4} fall {:.4} {shape:?} res {:.4}", self.seconds, inside.len(), rise / limit_bytes, rate / structure.deviation, line.bytes_per_second / rate, line.low / rate, line.high / rate, line.bytes_per_second * line.span_seconds / limit_bytes, fall / limit_bytes, structure.residual_bytes / limit_bytes);
+        }
         if rise < self.rise_share * limit_bytes
             || rate * self.limit_seconds < limit_bytes
             || rate < SIGNIFICANCE_MIN * structure.deviation
         {
             return None;
         }
-        let rest = &structure.rest[structure.rest.partition_point(|point| point.seconds < start)..];
-        if !Shape::of(rest, rate).is_even() {
+        let onset = shape::onset(points);
+        let reborn = points[0].born_seconds != points[points.len() - 1].born_seconds;
+        let newborn = reborn || onset - points[0].born_seconds < 0.5 * (newest - onset);
+        let filling_max = if newborn { FILLING_MAX.0 } else { FILLING_MAX.1 };
+        let rivals = rivals::rivals(points, onset, filling_max * limit_bytes);
+        if debug {
+            eprintln!("    onset {onset:.0} newborn {newborn} {rivals:?}");
+        }
+        if rivals.filling < -CLEARLY {
+            return Some(Opinion::Healthy);
+        }
+        // What a person sees in the data as they are must agree.
+        let agrees = line.low >= PRECISION * line.bytes_per_second
+            && line.bytes_per_second >= AGREEMENT.0 * rate
+            && line.bytes_per_second <= AGREEMENT.1 * rate
+            && line.bytes_per_second * line.span_seconds >= 0.8 * self.rise_share * limit_bytes;
+        if !shape.is_even() || rise < FALL_MULTIPLE_MIN * fall || !agrees {
             return None;
         }
-        let fall = shape::largest_fall(&structure.rest, 2.0 * self.seconds).max(self.earlier_fall(history, series));
-        if rise < FALL_MULTIPLE_MIN * fall {
-            return None;
+        if rivals.filling < self.filling_min || rivals.wave < -CLEARLY {
+            return Some(Opinion::Healthy);
         }
-        line(inside, rate)
+        let margin = if self.seconds > WAVE_SECONDS { 1.0 } else { 0.5 };
+        Some(Opinion::Climbs(line.widened(margin * structure.deviation)))
     }
 
     fn earlier_fall(&self, history: &History, series: Series) -> f64 {
@@ -182,7 +238,7 @@ fn covered_seconds(points: &[Point], window_seconds: f64) -> f64 {
 }
 
 /// The slope of the part of a window that climbs: from the bend on, where there is one.
-fn line(points: &[Point], _rate: f64) -> Option<Estimate> {
+fn line(points: &[Point]) -> Option<Estimate> {
     let joined = shape::joined(points);
     let from = shape::bend(&joined);
     estimate(&joined[from..])
