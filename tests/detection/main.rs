@@ -27,6 +27,10 @@ fn main() {
             }
             if arguments.len() > 3 || !matches!(fate, Fate::Found | Fate::Quiet) {
                 let r = corpus::recipe::Recipe::new(kind, seed);
+                if let (Some(l), Some(a)) = (trace.leak, alarms.iter().find(|a| a.seconds >= trace.leak.map_or(0.0, |l| l.onset_seconds))) {
+                    println!("RATIO {kind:?} {seed} {:.2} rate {:.2} every {} noise {:?} {:.4} rsso {} wave {} onset {:.0}", (a.seconds - l.onset_seconds) / (l.deadline_seconds - l.onset_seconds), l.bytes_per_second / trace.limit_bytes as f64 * 86400.0, r.interval_seconds, r.colour, r.noise, r.rss_only, r.wave, l.onset_seconds);
+                    continue;
+                }
                 println!("{kind:?} {seed} {fate:?} {:?} every {} noise {:?} {:.4} wave {:.2} work {:.2} {} rsso {} n {}", trace.leak.map(|l| (l.onset_seconds.round(), l.bytes_per_second / trace.limit_bytes as f64 * 86400.0, (l.deadline_seconds-l.onset_seconds).round())), r.interval_seconds, r.colour, r.noise, r.wave, r.work, r.work_known, r.rss_only, trace.rows.len());
                 println!("   warm {:.2} {:.0} cache {:.2} {:.0} {:.0} saw {:.2} {:.0} batch {:.2} {:.0} {:.0} phase {:.2} steps {:?}", r.warm_up, r.warm_up_seconds, r.cache, r.cache_seconds, r.cache_start_seconds, r.sawtooth, r.sawtooth_seconds, r.batch, r.batch_every_seconds, r.batch_seconds, r.phase, r.steps);
                 for alarm in alarms.iter().take(3) {

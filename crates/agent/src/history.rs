@@ -29,8 +29,8 @@ pub const MEMORY_BYTES: usize = (TIERS[0].1 + TIERS[1].1 + TIERS[2].1 + TIERS[3]
 const REBORN_SHARE: f64 = 0.7;
 const REBORN_RSS_SHARE: f64 = 0.8;
 
-/// A life has a floor when it is this old.
-const FLOOR_AGE_SECONDS: f64 = 300.0;
+/// A life's floor is of what it shows from the first age on, and is believed from the second on.
+const FLOOR_AGES_SECONDS: (f64, f64) = (180.0, 600.0);
 
 /// A clock that goes back by more than this was set; by less, rows are out of order.
 const CLOCK_STEP_SECONDS: f64 = 60.0;
@@ -309,7 +309,8 @@ impl Life {
         let rss = values[Series::Rss as usize];
         let live = values[Series::Live as usize];
         let primary = if live.is_nan() { rss } else { live };
-        let fell = primary < REBORN_SHARE * self.primary_floor && self.primary_floor.is_finite();
+        let settled = seconds - born >= FLOOR_AGES_SECONDS.1 && self.primary_floor.is_finite();
+        let fell = settled && primary < REBORN_SHARE * self.primary_floor;
         if fell && (rss.is_nan() || rss < REBORN_RSS_SHARE * self.rss_floor) {
             *self = Self { born_seconds: Some(seconds), primary_floor: f64::INFINITY, rss_floor: f64::INFINITY };
             return seconds;
@@ -320,7 +321,7 @@ impl Life {
     /// Learns the life's floor from a completed bucket.
     fn settle(&mut self, bucket: &Bucket, width_seconds: f64) {
         let Some(born) = self.born_seconds.filter(|born| *born == bucket.born_seconds) else { return };
-        if (bucket.index as f64 + 0.5) * width_seconds - born < FLOOR_AGE_SECONDS {
+        if (bucket.index as f64 + 0.5) * width_seconds - born < FLOOR_AGES_SECONDS.0 {
             return;
         }
         let live = bucket.floors[Series::Live as usize];

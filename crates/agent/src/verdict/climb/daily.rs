@@ -1,5 +1,6 @@
 //! Under a daily wave: today against the same hour yesterday.
 
+use super::rivals::fill_under_wave;
 use crate::history::{History, Point, Series, Statistic};
 use crate::trend::Estimate;
 
@@ -10,7 +11,7 @@ const DAY_SECONDS: f64 = 86_400.0;
 const TIER: usize = 2;
 
 /// Hours of differences that must agree.
-const STRETCH_SECONDS: f64 = 9.0 * 3_600.0;
+const STRETCH_SECONDS: f64 = 7.5 * 3_600.0;
 
 /// A day's gain, as a share of the limit.
 const RISE_SHARE: f64 = 0.038;
@@ -70,7 +71,8 @@ pub(super) fn climbs(history: &History, series: Series, since: f64, limit_bytes:
             return None;
         }
     }
-    Some(estimate)
+    let recent = &points[points.partition_point(|point| point.seconds < newest.seconds - 2.0 * DAY_SECONDS)..];
+    (fill_under_wave(recent) > 0.0).then_some(estimate)
 }
 
 /// When the difference to the day before was last at most `gain`.
@@ -107,7 +109,7 @@ fn differences<'a>(late: &'a [Point], all: &'a [Point]) -> impl Iterator<Item = 
 }
 
 fn agreement(differences: &[(f64, f64)]) -> Option<Estimate> {
-    const POINTS_MIN: usize = 32;
+    const POINTS_MIN: usize = 27;
     if differences.len() < POINTS_MIN {
         return None;
     }

@@ -114,19 +114,30 @@ pub(super) fn joined(points: &[Point]) -> Vec<(f64, f64)> {
 /// Where a line through the points bends, if a broken line explains them far better than a straight one: the index of
 /// the first point after the bend, in the first half; else 0.
 pub(super) fn bend(points: &[(f64, f64)]) -> usize {
-    const GAIN_MIN: f64 = 0.25;
+    const GAIN_MIN: f64 = 0.35;
+    /// Slopes this alike are one.
+    const ALIKE: (f64, f64) = (0.6, 1.6);
     let count = points.len();
     if count < 12 {
         return 0;
     }
     let straight = broken_residual(points, points[0].0);
-    let best = (2..count * 6 / 10)
+    let best = (2..count / 2)
         .map(|place| (place, broken_residual(points, points[place].0)))
         .min_by(|a, b| a.1.total_cmp(&b.1));
-    match best {
-        Some((place, residual)) if residual < (1.0 - GAIN_MIN) * straight => place,
-        _ => 0,
-    }
+    let Some((place, residual)) = best else { return 0 };
+    let ratio = plain_slope(&points[..=place]) / plain_slope(&points[place..]);
+    if residual >= (1.0 - GAIN_MIN) * straight || (ALIKE.0..=ALIKE.1).contains(&ratio) { 0 } else { place }
+}
+
+fn plain_slope(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let seconds = points.iter().map(|point| point.0).sum::<f64>() / count;
+    let bytes = points.iter().map(|point| point.1).sum::<f64>() / count;
+    let (xy, xx) = points
+        .iter()
+        .fold((0.0, 0.0), |(xy, xx), (x, y)| (xy + (x - seconds) * (y - bytes), xx + (x - seconds).powi(2)));
+    xy / xx
 }
 
 /// When the points began to climb: where a broken line bends upwards, if that explains them far better; else the start.
@@ -141,15 +152,7 @@ pub(super) fn onset(points: &[Point]) -> f64 {
     if residual >= (1.0 - GAIN_MIN) * straight {
         return first;
     }
-    let slope = |part: &[(f64, f64)]| {
-        let middle = part.iter().map(|point| point.0).sum::<f64>() / part.len() as f64;
-        let level = part.iter().map(|point| point.1).sum::<f64>() / part.len() as f64;
-        let (xy, xx) = part.iter().fold((0.0, 0.0), |(xy, xx), (x, y)| {
-            (xy + (x - middle) * (y - level), xx + (x - middle) * (x - middle))
-        });
-        xy / xx
-    };
-    let (before, after) = (slope(&joined[..=place]), slope(&joined[place..]));
+    let (before, after) = (plain_slope(&joined[..=place]), plain_slope(&joined[place..]));
     if before < 0.5 * after { points[place].seconds } else { first }
 }
 

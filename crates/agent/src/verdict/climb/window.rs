@@ -18,6 +18,8 @@ pub(super) struct Look {
     limit_seconds: f64,
     /// Part of the window that must hold data.
     coverage: f64,
+    /// Part of the data that must lie on one line, up to its end.
+    straight: f64,
     /// See [`rivals::Rivals::filling`].
     filling_min: f64,
     /// Looks that a floor must rest on.
@@ -28,8 +30,8 @@ const HOUR: f64 = 3_600.0;
 
 /// Shortest first. The first is for a process that is looked at many times a second, the next tells rockets.
 pub(super) const LOOKS: [Look; 11] = [
-    Look { seconds: 150.0, rise_share: 0.014, limit_seconds: 2.0 * HOUR, coverage: 0.5, filling_min: f64::NEG_INFINITY, looks_per_floor: 25 },
-    Look { seconds: 450.0, rise_share: 0.022, limit_seconds: 4.6 * HOUR, coverage: 0.8, filling_min: 0.3, looks_per_floor: 0 },
+    Look { seconds: 150.0, rise_share: 0.014, limit_seconds: 2.0 * HOUR, coverage: 0.5, straight: 0.0, filling_min: f64::NEG_INFINITY, looks_per_floor: 25 },
+    Look { seconds: 480.0, rise_share: 0.022, limit_seconds: 4.6 * HOUR, coverage: 0.78, straight: 0.82, filling_min: 0.3, looks_per_floor: 0 },
     slow(1_200.0),
     slow(2_400.0),
     slow(4_800.0),
@@ -44,8 +46,11 @@ pub(super) const LOOKS: [Look; 11] = [
 /// See [`Look::rise_share`].
 const SLOW_RISE_SHARE: f64 = 0.05;
 
+/// At this rise a line that is as good as a healthy explanation is a leak.
+const PATIENCE_SHARE: f64 = 0.08;
+
 const fn slow(seconds: f64) -> Look {
-    Look { seconds, rise_share: SLOW_RISE_SHARE, limit_seconds: 30.0 * 86_400.0, coverage: 0.55, filling_min: 2.0, looks_per_floor: 0 }
+    Look { seconds, rise_share: SLOW_RISE_SHARE, limit_seconds: 30.0 * 86_400.0, coverage: 0.55, straight: 0.4, filling_min: 4.0, looks_per_floor: 0 }
 }
 
 /// Blocks of a window.
@@ -55,14 +60,14 @@ const BLOCKS: f64 = 48.0;
 const CONTEXT: f64 = 3.0;
 
 /// Standard deviations that the slope must be above 0.
-const SIGNIFICANCE_MIN: f64 = 2.0;
+const SIGNIFICANCE_MIN: f64 = 1.1;
 
 /// The rise in multiples of the largest fall within two windows' length, in the last day or twelve windows.
 const FALL_MULTIPLE_MIN: f64 = 1.5;
 const FALL_SECONDS: (f64, f64) = (26.0 * HOUR, 7.0 * 86_400.0);
 
 /// What a healthy process may still take, as a share of the limit: a young one, and one that was level before.
-const FILLING_MAX: (f64, f64) = (0.35, 0.12);
+const FILLING_MAX: (f64, f64) = (0.35, 0.25);
 
 /// A difference of log likelihoods times two that leaves little doubt.
 const CLEARLY: f64 = 5.0;
@@ -74,7 +79,7 @@ const WAVE_SECONDS: f64 = 9_000.0;
 const AGREEMENT: (f64, f64) = (0.6, 1.7);
 
 /// The lower bound of the plain line's slope as a share of it.
-const PRECISION: f64 = 0.6;
+const PRECISION: f64 = 0.2;
 
 /// Floors over this many blocks, where sawteeth force it.
 const LONG_FLOORS: [usize; 2] = [4, 12];
@@ -173,35 +178,41 @@ impl Look {
         let rest = &structure.rest[structure.rest.partition_point(|point| point.seconds < start)..];
         let shape = Shape::of(rest, rate);
         let fall = shape::largest_fall(&structure.rest, 2.0 * self.seconds).max(self.earlier_fall(history, series));
-        if debug {
-            eprintln!("{series:?} {newest:.0} L {} n {} rise {:.4} sig {:.2} line {:.2} ({:.2}..{:.2}) lrise {:.4} fall {:.4} {shape:?} res {:.4}", self.seconds, inside.len(), rise / limit_bytes, rate / structure.deviation, line.bytes_per_second / rate, line.low / rate, line.high / rate, line.bytes_per_second * line.span_seconds / limit_bytes, fall / limit_bytes, structure.residual_bytes / limit_bytes);
-        }
+        let say = |why: &str| {
+            if debug {
+                eprintln!("WHY {why} at {newest:.0} L {} rise {:.3} sig {:.2} line {:.2} ({:.2}..{:.2}) span {:.2} fall {:.4} {shape:?}", self.seconds, rise / limit_bytes, rate / structure.deviation, line.bytes_per_second / rate, line.low / rate, line.high / rate, line.span_seconds / (newest - inside[0].seconds), fall / limit_bytes);
+            }
+        };
         if rise < self.rise_share * limit_bytes
             || rate * self.limit_seconds < limit_bytes
             || rate < SIGNIFICANCE_MIN * structure.deviation
         {
+            say(if rise < self.rise_share * limit_bytes { "rise" } else { "sig" });
             return None;
         }
         let onset = shape::onset(points);
         let reborn = points[0].born_seconds != points[points.len() - 1].born_seconds;
         let newborn = reborn || onset - points[0].born_seconds < 0.5 * (newest - onset);
         let filling_max = if newborn { FILLING_MAX.0 } else { FILLING_MAX.1 };
-        let rivals = rivals::rivals(points, onset, filling_max * limit_bytes);
-        if debug {
-            eprintln!("    onset {onset:.0} newborn {newborn} {rivals:?}");
-        }
+        let rivals = rivals::rivals(points, onset, filling_max * limit_bytes, limit_bytes);
         if rivals.filling < -CLEARLY {
+            say(&format!("clearly filling {rivals:?}"));
             return Some(Opinion::Healthy);
         }
         // What a person sees in the data as they are must agree.
         let agrees = line.low >= PRECISION * line.bytes_per_second
+            && line.span_seconds >= self.straight * (newest - inside[0].seconds)
             && line.bytes_per_second >= AGREEMENT.0 * rate
             && line.bytes_per_second <= AGREEMENT.1 * rate
             && line.bytes_per_second * line.span_seconds >= 0.8 * self.rise_share * limit_bytes;
+        if !shape.is_even() { say("shape"); } else if rise < FALL_MULTIPLE_MIN * fall { say("fall"); } else if !agrees { say("agrees"); }
         if !shape.is_even() || rise < FALL_MULTIPLE_MIN * fall || !agrees {
             return None;
         }
-        if rivals.filling < self.filling_min || rivals.wave < -CLEARLY {
+        // The more has gone, the less doubt is waited for.
+        let patience = ((PATIENCE_SHARE - rise / limit_bytes) / (PATIENCE_SHARE - SLOW_RISE_SHARE)).clamp(-0.1, 1.0);
+        if rivals.filling < self.filling_min * patience || rivals.wave < -CLEARLY / 2.0 {
+            say(&format!("rivals {rivals:?}"));
             return Some(Opinion::Healthy);
         }
         let margin = if self.seconds > WAVE_SECONDS { 1.0 } else { 0.5 };
