@@ -7,7 +7,7 @@ pub mod noise;
 pub mod recipe;
 pub mod simulate;
 
-pub use recipe::{Kind, KINDS};
+pub use recipe::{KINDS, Kind};
 
 /// One row of `heapline replay`'s CSV. `None` where the trace does not have the column.
 #[derive(Debug, Clone, Copy, PartialEq)]

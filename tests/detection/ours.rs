@@ -1,7 +1,7 @@
 //! What Heapline says of a trace, as `heapline replay` would.
 
-use heapline::memory::{Limit, LimitSource};
 use heapline::history::Series;
+use heapline::memory::{Limit, LimitSource};
 use heapline::watch::{Reading, Watch};
 
 use crate::corpus::{Row, Trace};

@@ -21,7 +21,7 @@ pub struct Score {
     pub late: usize,
     pub healthy: usize,
     pub cried: usize,
-    /// Traces that leak where an alarm came before the leak.
+    /// Alarms before the leak of a trace that leaks later.
     pub early: usize,
     pub class_right: usize,
     pub class_told: usize,
@@ -43,6 +43,12 @@ pub enum Fate {
     Cried,
 }
 
+impl Fate {
+    pub fn is_right(self) -> bool {
+        matches!(self, Self::Found | Self::Quiet)
+    }
+}
+
 impl Score {
     pub fn add(&mut self, trace: &Trace, alarms: &[Alarm]) -> Fate {
         let Some(leak) = &trace.leak else {
@@ -51,10 +57,12 @@ impl Score {
             return if alarms.is_empty() { Fate::Quiet } else { Fate::Cried };
         };
         self.leaks += 1;
-        self.early += usize::from(alarms.iter().any(|alarm| alarm.seconds < leak.onset_seconds));
+        // A cry before the leak is false, and no news when the leak comes.
+        if alarms.iter().any(|alarm| alarm.seconds < leak.onset_seconds) {
+            self.early += 1;
+        }
         let Some(alarm) = alarms.iter().find(|alarm| alarm.seconds >= leak.onset_seconds) else { return Fate::Missed };
         self.measure(trace, leak, alarm);
-        // Rows are as far apart as the interval; an alarm comes with the row after the deadline at the earliest.
         if alarm.seconds <= leak.deadline_seconds {
             self.found += 1;
             Fate::Found
@@ -100,11 +108,12 @@ impl Score {
             values.get(values.len() / 2).map_or("–".to_owned(), |value| format!("{:.1}%", 100.0 * value))
         };
         format!(
-            "| {name} | {} | {} | {} of {} | {} | {} | {} | {} | {} |",
+            "| {name} | {} | {} | {} of {} | {} | {} | {} | {} | {} | {} |",
             share(self.found, self.leaks),
             self.late,
             self.cried,
             self.healthy,
+            self.early,
             middle(&self.delays),
             share(self.class_right, self.class_told),
             middle(&self.slope_errors),
@@ -113,5 +122,5 @@ impl Score {
         )
     }
 
-    pub const HEADER: &str = "| Detector | Recall by the deadline | Late | False | Median delay, of the time allowed | Class right | Median slope error | Interval covers | Median time-to-limit error |\n|---|---|---|---|---|---|---|---|---|";
+    pub const HEADER: &str = "| Detector | Recall by the deadline | Late | False | Before the leak | Median delay, of the time allowed | Class right | Median slope error | Interval covers | Median time-to-limit error |\n|---|---|---|---|---|---|---|---|---|---|";
 }

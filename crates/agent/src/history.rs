@@ -163,8 +163,9 @@ impl History {
     pub fn observe(&mut self, observation: &Observation) -> bool {
         let Some(seconds) = self.clock.read(observation.seconds) else { return false };
         self.first_seconds.get_or_insert(seconds);
-        let values = [observation.live_bytes, observation.slack_bytes, observation.outside_bytes, observation.rss_bytes]
-            .map(|value| value.map_or(f64::NAN, |bytes| bytes as f64));
+        let values =
+            [observation.live_bytes, observation.slack_bytes, observation.outside_bytes, observation.rss_bytes]
+                .map(|value| value.map_or(f64::NAN, |bytes| bytes as f64));
         let born_seconds = self.life.observe(seconds, &values);
         let work = observation.in_flight.map_or(f64::NAN, |count| count as f64);
         let bucket = Bucket {
@@ -174,10 +175,18 @@ impl History {
             floors: values,
             middles: values.map(|bytes| Middle { bytes, work }),
         };
-        let Some(closed) = self.tiers[0].merge(bucket, &self.proportions) else { return false };
-        self.life.settle(&closed, self.tiers[0].width_seconds);
-        self.cascade(closed);
-        true
+        let mut complete = false;
+        if let Some(closed) = self.tiers[0].merge(bucket, &self.proportions) {
+            self.take_closed(closed);
+            complete = true;
+        }
+        // Where looks are as far apart as buckets are wide, waiting for the next one would only be late.
+        let lone = self.clock.interval_seconds >= self.tiers[0].width_seconds;
+        if let Some(closed) = if lone { self.tiers[0].close(&self.proportions) } else { None } {
+            self.take_closed(closed);
+            complete = true;
+        }
+        complete
     }
 
     /// The history's own time of the newest observation: that of the observations until a clock is set back.
@@ -237,6 +246,16 @@ impl History {
         self.proportions[series as usize].map(|proportion| proportion.bytes)
     }
 
+    fn take_closed(&mut self, bucket: Bucket) {
+        self.life.settle(&bucket, self.tiers[0].width_seconds);
+        self.cascade(bucket);
+    }
+
+    /// Whether there is work in flight of which it is not known yet what it holds.
+    pub fn is_learning(&self, series: Series) -> bool {
+        self.work[0].is_open(series as usize)
+    }
+
     /// Passes a completed bucket on to the coarser tiers, and learns from it.
     fn cascade(&mut self, mut bucket: Bucket) {
         for tier in 0..TIERS.len() {
@@ -263,7 +282,8 @@ impl History {
                 if let Some(best) = best {
                     let held = self.proportions[series];
                     // A held one moves only as far as the evidence clearly does.
-                    if held.is_none_or(|held| (held.bytes - best.bytes).abs() > 2.0 * best.bytes.abs() / best.certainty) {
+                    if held.is_none_or(|held| (held.bytes - best.bytes).abs() > 2.0 * best.bytes.abs() / best.certainty)
+                    {
                         self.proportions[series] = Some(best);
                     }
                 }
@@ -342,22 +362,29 @@ impl Tier {
                     *floor = floor.min(value);
                 }
             }
-            open => {
-                completed = open.replace(finer);
-                if let Some(done) = &mut completed {
-                    done.middles = medians(&mut self.pending, proportions);
-                    if self.closed.len() == self.buckets_max {
-                        self.closed.pop_front();
-                    }
-                    self.closed.push_back(*done);
-                }
-                self.pending.clear();
+            _ => {
+                completed = self.close(proportions);
+                self.open = Some(finer);
             }
         }
         if self.pending.len() < PENDING_MAX {
             self.pending.push(finer.middles);
         }
         completed
+    }
+}
+
+impl Tier {
+    /// Completes the open bucket.
+    fn close(&mut self, proportions: &[Option<Proportion>; 4]) -> Option<Bucket> {
+        let mut done = self.open.take()?;
+        done.middles = medians(&mut self.pending, proportions);
+        self.pending.clear();
+        if self.closed.len() == self.buckets_max {
+            self.closed.pop_front();
+        }
+        self.closed.push_back(done);
+        Some(done)
     }
 }
 
@@ -394,3 +421,5 @@ fn medians(pending: &mut [[Middle; 4]], proportions: &[Option<Proportion>; 4]) -
     medians
 }
 
+#[cfg(test)]
+mod tests;

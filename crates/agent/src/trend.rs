@@ -115,12 +115,5 @@ mod tests {
         let trend = trend(&history_of(200, filling), Series::Live, 200.0);
         assert_eq!(trend.slopes.len(), 1);
         assert_eq!(trend.slopes[0].estimate.bytes_per_second, 0.0);
-        assert_eq!(trend.fall_bytes, 0.0);
-    }
-
-    #[test]
-    fn the_largest_fall_is_from_any_earlier_peak() {
-        let points = [5.0, 9.0, 4.0, 7.0, 3.0, 20.0].map(|value| (0.0, value));
-        assert_eq!(largest_fall(points.into_iter()), 6.0);
     }
 }

@@ -258,3 +258,5 @@ impl Default for Judge {
     }
 }
 
+#[cfg(test)]
+mod tests;

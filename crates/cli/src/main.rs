@@ -29,10 +29,13 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            let asked = !error.use_stderr();
-            // Where not even the message can be written there is nobody to tell.
-            let _ = if asked { error.print() } else { Ok(eprintln!("{}", first_line(&error.to_string()))) };
-            return if asked { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) };
+            if error.use_stderr() {
+                eprintln!("{}", first_line(&error.to_string()));
+                return ExitCode::from(EXIT_USAGE);
+            }
+            // --help or --version; where it cannot be written there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
         }
     };
     let result = match arguments.command {

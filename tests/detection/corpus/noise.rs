@@ -42,10 +42,6 @@ impl Chance {
     pub fn normal(&mut self) -> f64 {
         (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
     }
-
-    pub fn exponential(&mut self) -> f64 {
-        -self.unit().ln()
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +86,8 @@ impl Noise {
         match self.colour {
             Colour::White => self.chance.normal(),
             Colour::Pink => {
-                self.walks.iter_mut().zip(PINK_SECONDS).map(|(value, seconds)| walk(value, seconds)).sum::<f64>() / 5_f64.sqrt()
+                self.walks.iter_mut().zip(PINK_SECONDS).map(|(value, seconds)| walk(value, seconds)).sum::<f64>()
+                    / 5_f64.sqrt()
             }
             Colour::Brown => walk(&mut self.walks[0], BROWN_SECONDS),
             Colour::HeavyTailed => (self.chance.unit().powf(-1.0 / 2.2) - 1.0).min(20.0),

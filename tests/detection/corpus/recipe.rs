@@ -273,7 +273,8 @@ impl Recipe {
             self.rss_only = false;
         }
         let room = 1.0 - self.base - 0.1;
-        self.duration_seconds = self.duration_seconds.max(onset_seconds + 2.2 * DAY).min(onset_seconds + room / per_second);
+        self.duration_seconds =
+            self.duration_seconds.max(onset_seconds + 2.2 * DAY).min(onset_seconds + room / per_second);
         if per_second * DAY > 1.0 {
             self.interval_seconds = self.interval_seconds.min(60.0);
         }

@@ -32,7 +32,10 @@ fn truth(dose: &Dose, recipe: &Recipe, leaked_by: &[(f64, f64)]) -> Leak {
     } else if dose.with_traffic {
         dose.onset_seconds + 1.5 * DAY
     } else {
-        leaked_by.iter().find(|(_, leaked)| *leaked >= 0.1 / if recipe.rss_only { OVERHEAD } else { 1.0 }).map_or(recipe.duration_seconds, |(seconds, _)| *seconds)
+        leaked_by
+            .iter()
+            .find(|(_, leaked)| *leaked >= 0.1 / if recipe.rss_only { OVERHEAD } else { 1.0 })
+            .map_or(recipe.duration_seconds, |(seconds, _)| *seconds)
     };
     Leak {
         onset_seconds: dose.onset_seconds,
@@ -103,7 +106,8 @@ impl<'a> Process<'a> {
         self.grow(interval, traffic);
         let age = self.seconds - self.born;
         let start = 1.0 - (-age / r.start_seconds).exp();
-        let mut live = (self.base + self.leaked_in("climbing")) * start + r.warm_up * (1.0 - (-age / r.warm_up_seconds).exp());
+        let mut live =
+            (self.base + self.leaked_in("climbing")) * start + r.warm_up * (1.0 - (-age / r.warm_up_seconds).exp());
         if age > r.cache_start_seconds {
             live += r.cache * (1.0 - (-(age - r.cache_start_seconds) / r.cache_seconds).exp());
         }
@@ -153,7 +157,10 @@ impl<'a> Process<'a> {
         let active = live * 1.06 + self.leaked_in("fragmenting");
         let resident = active + dirty + 0.004 + live * 0.01;
         let interval = r.interval_seconds;
-        let rss = resident + 0.02 + self.leaked_in("climbing_outside_allocator") + r.rss_wander * self.rss_noise.after(interval);
+        let rss = resident
+            + 0.02
+            + self.leaked_in("climbing_outside_allocator")
+            + r.rss_wander * self.rss_noise.after(interval);
         if r.gaps && self.seconds > self.gap_until && self.chance.happens(interval / DAY * 1.5) {
             self.gap_until = self.seconds + self.chance.log_range(2.0 * interval, 7_200.0);
         }

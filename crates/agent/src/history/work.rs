@@ -54,6 +54,12 @@ impl Sums {
         dx != 0.0
     }
 
+    /// Whether work comes and goes, but too little of it was seen yet.
+    pub(super) fn is_open(&self, series: usize) -> bool {
+        let sum = &self.0[series];
+        sum.xx > 0.0 && sum.count < DIFFERENCES_MIN
+    }
+
     pub(super) fn proportion(&self, series: usize) -> Option<Proportion> {
         let Sum { count, x, y, xx, xy, yy } = self.0[series];
         if count < DIFFERENCES_MIN {

@@ -113,11 +113,11 @@ impl Design {
         precisions[1] = if bends { 1e-8 } else { 1e12 };
         let constants = WARM_UP_WINDOWS.map(|share| (share * length).clamp(WARM_UP_SECONDS.0, WARM_UP_SECONDS.1));
         for _ in constants {
-            precisions[columns] = knob("WS", WARM_UP_SHARE).powi(-2);
+            precisions[columns] = WARM_UP_SHARE.powi(-2);
             columns += 1;
         }
         for share in WAVE_SHARES.into_iter().filter(|_| waves) {
-            precisions[columns..columns + 2].fill(f64::powi(share * knob("WV", 1.0), -2));
+            precisions[columns..columns + 2].fill(f64::powi(share, -2));
             columns += 2;
         }
         let levels = columns;
@@ -222,10 +222,8 @@ type Matrix = [[f64; COLUMNS_MAX]; COLUMNS_MAX];
 fn cholesky(mut matrix: Matrix, n: usize) -> Option<Matrix> {
     for j in 0..n {
         for i in j..n {
-            let mut sum = matrix[i][j];
-            for k in 0..j {
-                sum -= matrix[i][k] * matrix[j][k];
-            }
+            let known: f64 = matrix[i][..j].iter().zip(&matrix[j][..j]).map(|(a, b)| a * b).sum();
+            let sum = matrix[i][j] - known;
             if i == j {
                 if sum.is_nan() || sum <= 0.0 {
                     return None;
@@ -257,15 +255,4 @@ fn backward(factor: &Matrix, mut right: Row, n: usize) -> Row {
         right[i] /= factor[i][i];
     }
     right
-}
-
-pub(crate) fn knob(name: &'static str, default: f64) -> f64 {
-    static KNOBS: std::sync::Mutex<Vec<(&'static str, f64)>> = std::sync::Mutex::new(Vec::new());
-    let mut knobs = KNOBS.lock().expect("lock");
-    if let Some((_, v)) = knobs.iter().find(|(n, _)| *n == name) {
-        return *v;
-    }
-    let v = std::env::var(name).ok().and_then(|t| t.parse().ok()).unwrap_or(default);
-    knobs.push((name, v));
-    v
 }

@@ -6,20 +6,17 @@ mod shape;
 mod window;
 
 use crate::history::{History, Series};
-use window::Opinion;
 use crate::trend::{Estimate, Slope, Window};
+use window::Opinion;
 
 /// A climb that was told.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Climb {
-    /// The series that climbs.
-    pub(super) series: Series,
     /// Over the stretch that climbs.
     pub(super) slope: Slope,
     /// How it was found, which is how its end is looked for.
     found: Found,
     raised_bytes_per_second: f64,
-    raised_seconds: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,17 +60,19 @@ impl Seeker {
             *due = now + look.every_seconds();
             match look.climbs(history, self.series, self.since_seconds, limit_bytes) {
                 Opinion::Unremarkable => {}
-                Opinion::Healthy => self.healthy_until_seconds = self.healthy_until_seconds.max(now + look.seconds / 10.0),
+                Opinion::Healthy => {
+                    self.healthy_until_seconds = self.healthy_until_seconds.max(now + look.seconds / 10.0)
+                }
                 Opinion::Climbs(_) if now < self.healthy_until_seconds => {}
                 Opinion::Climbs(estimate) => {
-                    return Some(self.climb(now, look.seconds, estimate, Found::Window(look.seconds)));
+                    return Some(Self::climb(look.seconds, estimate, Found::Window(look.seconds)));
                 }
             }
         }
         if now >= self.daily_due_seconds {
             self.daily_due_seconds = now + daily::EVERY_SECONDS;
             if let Some(estimate) = daily::climbs(history, self.series, self.since_seconds, limit_bytes) {
-                return Some(self.climb(now, estimate.span_seconds, estimate, Found::Daily));
+                return Some(Self::climb(estimate.span_seconds, estimate, Found::Daily));
             }
         }
         None
@@ -104,13 +103,11 @@ impl Seeker {
         true
     }
 
-    fn climb(&self, now: f64, seconds: f64, estimate: Estimate, found: Found) -> Climb {
+    fn climb(seconds: f64, estimate: Estimate, found: Found) -> Climb {
         Climb {
-            series: self.series,
             slope: Slope { window: named(seconds), estimate },
             found,
             raised_bytes_per_second: estimate.bytes_per_second,
-            raised_seconds: now,
         }
     }
 }

@@ -21,15 +21,17 @@ impl<R: BufRead> Lines<R> {
     pub(super) fn open(input: R) -> Result<Self, Error> {
         let mut lines = Self { input, fields: Vec::new(), line: Vec::new(), number: 0 };
         if !lines.advance()? {
-            return Err(Error::Malformed("the trace is empty: a header such as seconds,rss_bytes is needed".to_owned()));
+            return Err(Error::Malformed(
+                "the trace is empty: a header such as seconds,rss_bytes is needed".to_owned(),
+            ));
         }
         let header = String::from_utf8_lossy(&lines.line).into_owned();
         let names = header.trim_start_matches('\u{feff}').split(',');
-        lines.fields = names
-            .map(|name| COLUMNS.iter().position(|column| *column == name.trim().trim_matches('"')))
-            .collect();
+        lines.fields =
+            names.map(|name| COLUMNS.iter().position(|column| *column == name.trim().trim_matches('"'))).collect();
         let has = |column| lines.fields.contains(&Some(column));
-        if COLUMNS.iter().enumerate().any(|(column, _)| lines.fields.iter().filter(|f| **f == Some(column)).count() > 1) {
+        if COLUMNS.iter().enumerate().any(|(column, _)| lines.fields.iter().filter(|f| **f == Some(column)).count() > 1)
+        {
             return Err(Error::Malformed("the header names a column twice".to_owned()));
         }
         if !has(0) || !(has(1) || has(4)) {
@@ -185,7 +187,8 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_rust_reads_them() {
-        for text in ["0", "12", "0.5", "1700000000.123", "123456789012345", "1e9", "-3", "9007199254740993", ".5", "5."] {
+        for text in ["0", "12", "0.5", "1700000000.123", "123456789012345", "1e9", "-3", "9007199254740993", ".5", "5."]
+        {
             assert_eq!(number(text.as_bytes()), text.parse().ok(), "{text}");
         }
         for text in ["", ".", "1.2.3", "abc", "1,5"] {

@@ -49,7 +49,11 @@ struct SeriesOfAnswer {
 pub(super) fn rows(input: impl Read) -> Result<Vec<Row>, Error> {
     let malformed = |reason: &str| Error::Malformed(reason.to_owned());
     let answer: Answer = serde_json::from_reader(input.take(JSON_BYTES_MAX)).map_err(|error| {
-        if error.is_io() { Error::Read(error.into()) } else { Error::Malformed(format!("not Prometheus' JSON: {error}")) }
+        if error.is_io() {
+            Error::Read(error.into())
+        } else {
+            Error::Malformed(format!("not Prometheus' JSON: {error}"))
+        }
     })?;
     let data = answer.data.filter(|_| answer.status == "success").ok_or_else(|| {
         Error::Malformed(format!("Prometheus answered {}: {}", answer.status, answer.error.unwrap_or_default()))

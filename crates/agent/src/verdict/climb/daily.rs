@@ -51,7 +51,9 @@ pub(super) fn climbs(history: &History, series: Series, since: f64, limit_bytes:
     }
     let before = &points[..points.partition_point(|point| point.seconds < newest.seconds - STRETCH_SECONDS)];
     let loss = differences(before, &points).map(|(_, difference)| -difference).fold(0.0, f64::max);
-    if gain < LOSS_MULTIPLE_MIN * loss || largest_step(&points, newest.seconds - 1.5 * DAY_SECONDS) > STEP_SHARE_MAX * gain {
+    if gain < LOSS_MULTIPLE_MIN * loss
+        || largest_step(&points, newest.seconds - 1.5 * DAY_SECONDS) > STEP_SHARE_MAX * gain
+    {
         return None;
     }
     // A day's gain comes within a day. One that came within hours was a step, or a cache that filled.
@@ -115,9 +117,8 @@ fn agreement(differences: &[(f64, f64)]) -> Option<Estimate> {
     }
     let estimate = quarters(differences)?;
     let mean = estimate.bytes_per_second * DAY_SECONDS;
-    let agrees = quarter_means(differences)
-        .iter()
-        .all(|quarter| *quarter >= QUARTERS.0 * mean && *quarter <= QUARTERS.1 * mean);
+    let agrees =
+        quarter_means(differences).iter().all(|quarter| *quarter >= QUARTERS.0 * mean && *quarter <= QUARTERS.1 * mean);
     (agrees && estimate.low > 0.0).then_some(estimate)
 }
 
@@ -152,4 +153,3 @@ fn largest_step(points: &[Point], since: f64) -> f64 {
     let steps = late.windows(3).filter(|three| three[2].seconds - three[0].seconds < 1_900.0);
     steps.map(|three| three[2].bytes - three[0].bytes).fold(0.0, f64::max)
 }
-

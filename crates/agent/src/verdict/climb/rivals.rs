@@ -18,6 +18,9 @@ const WAVE_STRETCH_SECONDS: f64 = 3.0 * 3_600.0;
 /// Ordinary sizes of a daily wave's coefficients, by harmonic, as shares of the limit.
 const WAVE_SHARES: [f64; 2] = [0.06, 0.02];
 
+/// What a wave may leave of what a line leaves.
+const WAVE_REST_MAX: f64 = 0.8;
+
 /// What any process does in its first minutes.
 const SETTLING_SECONDS: f64 = 300.0;
 
@@ -70,16 +73,15 @@ fn wave(points: &[Point], onset_seconds: f64, newest: f64, limit_bytes: f64) -> 
         points,
         &[&|p| (p.seconds - newest) / DAY_SECONDS, &|p| (p.seconds - onset_seconds).max(0.0) / DAY_SECONDS, &settling],
     );
-    let columns: [&dyn Fn(&Point) -> f64; 5] = [
-        &|p| angle(p).cos(),
-        &|p| angle(p).sin(),
-        &|p| (2.0 * angle(p)).cos(),
-        &|p| (2.0 * angle(p)).sin(),
-        &settling,
-    ];
+    let columns: [&dyn Fn(&Point) -> f64; 5] =
+        [&|p| angle(p).cos(), &|p| angle(p).sin(), &|p| (2.0 * angle(p)).cos(), &|p| (2.0 * angle(p)).sin(), &settling];
     let sizes = [WAVE_SHARES[0], WAVE_SHARES[0], WAVE_SHARES[1], WAVE_SHARES[1], 1.0].map(|share| share * limit_bytes);
     let noise = line.noise(points).min(Fit::of(points, &columns).noise(points));
     let wave = Fit::ridged(points, &columns, &sizes.map(|size| noise / (size * size)));
+    // A wave explains nearly everything, or it is only more pliable than a line.
+    if wave.squares > WAVE_REST_MAX * line.squares {
+        return f64::INFINITY;
+    }
     let cost: f64 = wave.coefficients.iter().zip(sizes).map(|(c, size)| (c / size).powi(2)).sum();
     (wave.squares - line.squares) / noise + cost
 }
@@ -198,10 +200,9 @@ fn solve(mut matrix: [[f64; 6]; 5], n: usize) -> [f64; 5] {
     }
     for i in 0..n {
         for k in i + 1..n {
-            let factor = matrix[k][i] / matrix[i][i];
-            for j in i..6 {
-                matrix[k][j] -= factor * matrix[i][j];
-            }
+            let pivot = matrix[i];
+            let factor = matrix[k][i] / pivot[i];
+            matrix[k].iter_mut().zip(pivot).skip(i).for_each(|(value, above)| *value -= factor * above);
         }
     }
     let mut solution = [0.0; 5];

@@ -183,10 +183,9 @@ fn broken_residual(points: &[(f64, f64)], bend_seconds: f64) -> f64 {
             if s[i][i].abs() < f64::MIN_POSITIVE {
                 return yy;
             }
-            let factor = s[k][i] / s[i][i];
-            for j in i..4 {
-                s[k][j] -= factor * s[i][j];
-            }
+            let pivot = s[i];
+            let factor = s[k][i] / pivot[i];
+            s[k].iter_mut().zip(pivot).skip(i).for_each(|(value, above)| *value -= factor * above);
         }
     }
     let mut x = [0.0; 3];

@@ -30,8 +30,24 @@ const HOUR: f64 = 3_600.0;
 
 /// Shortest first. The first is for a process that is looked at many times a second, the next tells rockets.
 pub(super) const LOOKS: [Look; 11] = [
-    Look { seconds: 150.0, rise_share: 0.014, limit_seconds: 2.0 * HOUR, coverage: 0.5, straight: 0.0, filling_min: f64::NEG_INFINITY, looks_per_floor: 25 },
-    Look { seconds: 480.0, rise_share: 0.022, limit_seconds: 4.6 * HOUR, coverage: 0.78, straight: 0.82, filling_min: 0.3, looks_per_floor: 0 },
+    Look {
+        seconds: 150.0,
+        rise_share: 0.014,
+        limit_seconds: 2.0 * HOUR,
+        coverage: 0.5,
+        straight: 0.0,
+        filling_min: f64::NEG_INFINITY,
+        looks_per_floor: 25,
+    },
+    Look {
+        seconds: 480.0,
+        rise_share: 0.022,
+        limit_seconds: 4.6 * HOUR,
+        coverage: 0.78,
+        straight: 0.82,
+        filling_min: 0.3,
+        looks_per_floor: 0,
+    },
     slow(1_200.0),
     slow(2_400.0),
     slow(4_800.0),
@@ -47,10 +63,18 @@ pub(super) const LOOKS: [Look; 11] = [
 const SLOW_RISE_SHARE: f64 = 0.05;
 
 /// At this rise a line that is as good as a healthy explanation is a leak.
-const PATIENCE_SHARE: f64 = 0.08;
+const PATIENCE_SHARE: f64 = 0.07;
 
 const fn slow(seconds: f64) -> Look {
-    Look { seconds, rise_share: SLOW_RISE_SHARE, limit_seconds: 30.0 * 86_400.0, coverage: 0.55, straight: 0.4, filling_min: 4.0, looks_per_floor: 0 }
+    Look {
+        seconds,
+        rise_share: SLOW_RISE_SHARE,
+        limit_seconds: 30.0 * 86_400.0,
+        coverage: 0.55,
+        straight: 0.4,
+        filling_min: 4.0,
+        looks_per_floor: 0,
+    }
 }
 
 /// Blocks of a window.
@@ -79,7 +103,7 @@ const WAVE_SECONDS: f64 = 9_000.0;
 const AGREEMENT: (f64, f64) = (0.6, 1.7);
 
 /// The lower bound of the plain line's slope as a share of it.
-const PRECISION: f64 = 0.2;
+const PRECISION: f64 = 0.1;
 
 /// Floors over this many blocks, where sawteeth force it.
 const LONG_FLOORS: [usize; 2] = [4, 12];
@@ -102,10 +126,9 @@ impl Look {
     pub(super) fn climbs(&self, history: &History, series: Series, since: f64, limit_bytes: f64) -> Opinion {
         let now = history.now_seconds();
         let Some(first) = history.first_seconds().map(|first| first.max(since)) else { return Opinion::Unremarkable };
-        if history.looks_per_floor() < self.looks_per_floor || now - first < self.coverage * self.seconds {
-            return Opinion::Unremarkable;
-        }
-        if !self.may_climb(history, series, first, limit_bytes) {
+        let too_soon = now - first < self.coverage * self.seconds || history.looks_per_floor() < self.looks_per_floor;
+        let learning = self.looks_per_floor == 0 && history.is_learning(series);
+        if too_soon || learning || !self.may_climb(history, series, first, limit_bytes) {
             return Opinion::Unremarkable;
         }
         let views = [Statistic::Middle, Statistic::Floor].map(|statistic| {
@@ -126,7 +149,7 @@ impl Look {
     }
 
     fn skip_seconds(&self) -> f64 {
-        (self.seconds / 20.0).clamp(60.0, 1_200.0)
+        if self.looks_per_floor > 0 { 60.0 } else { (self.seconds / 20.0).clamp(96.0, 1_200.0) }
     }
 
     /// Cheap, so that the rest is seldom done: the newest values against those where the window begins.
@@ -173,30 +196,19 @@ impl Look {
         let structure = structure(points, inside[0].seconds, limit_bytes)?;
         let rate = structure.bytes_per_second;
         let rise = rate * covered;
-        let line = line(inside)?;
-        let debug = std::env::var("DBG").is_ok_and(|d| d.parse::<f64>().is_ok_and(|d| d == self.seconds || d == 0.0));
-        let rest = &structure.rest[structure.rest.partition_point(|point| point.seconds < start)..];
-        let shape = Shape::of(rest, rate);
-        let fall = shape::largest_fall(&structure.rest, 2.0 * self.seconds).max(self.earlier_fall(history, series));
-        let say = |why: &str| {
-            if debug {
-                eprintln!("WHY {why} at {newest:.0} L {} rise {:.3} sig {:.2} line {:.2} ({:.2}..{:.2}) span {:.2} fall {:.4} {shape:?}", self.seconds, rise / limit_bytes, rate / structure.deviation, line.bytes_per_second / rate, line.low / rate, line.high / rate, line.span_seconds / (newest - inside[0].seconds), fall / limit_bytes);
-            }
-        };
         if rise < self.rise_share * limit_bytes
             || rate * self.limit_seconds < limit_bytes
             || rate < SIGNIFICANCE_MIN * structure.deviation
         {
-            say(if rise < self.rise_share * limit_bytes { "rise" } else { "sig" });
             return None;
         }
+        let line = line(inside)?;
         let onset = shape::onset(points);
         let reborn = points[0].born_seconds != points[points.len() - 1].born_seconds;
         let newborn = reborn || onset - points[0].born_seconds < 0.5 * (newest - onset);
         let filling_max = if newborn { FILLING_MAX.0 } else { FILLING_MAX.1 };
         let rivals = rivals::rivals(points, onset, filling_max * limit_bytes, limit_bytes);
         if rivals.filling < -CLEARLY {
-            say(&format!("clearly filling {rivals:?}"));
             return Some(Opinion::Healthy);
         }
         // What a person sees in the data as they are must agree.
@@ -205,14 +217,17 @@ impl Look {
             && line.bytes_per_second >= AGREEMENT.0 * rate
             && line.bytes_per_second <= AGREEMENT.1 * rate
             && line.bytes_per_second * line.span_seconds >= 0.8 * self.rise_share * limit_bytes;
-        if !shape.is_even() { say("shape"); } else if rise < FALL_MULTIPLE_MIN * fall { say("fall"); } else if !agrees { say("agrees"); }
-        if !shape.is_even() || rise < FALL_MULTIPLE_MIN * fall || !agrees {
+        let rest = &structure.rest[structure.rest.partition_point(|point| point.seconds < start)..];
+        if !agrees || !Shape::of(rest, rate).is_even() {
+            return None;
+        }
+        let fall = shape::largest_fall(&structure.rest, 2.0 * self.seconds).max(self.earlier_fall(history, series));
+        if rise < FALL_MULTIPLE_MIN * fall {
             return None;
         }
         // The more has gone, the less doubt is waited for.
         let patience = ((PATIENCE_SHARE - rise / limit_bytes) / (PATIENCE_SHARE - SLOW_RISE_SHARE)).clamp(-0.1, 1.0);
         if rivals.filling < self.filling_min * patience || rivals.wave < -CLEARLY / 2.0 {
-            say(&format!("rivals {rivals:?}"));
             return Some(Opinion::Healthy);
         }
         let margin = if self.seconds > WAVE_SECONDS { 1.0 } else { 0.5 };
