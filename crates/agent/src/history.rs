@@ -214,13 +214,37 @@ impl History {
         since_seconds: f64,
     ) -> impl DoubleEndedIterator<Item = Point> {
         let Tier { width_seconds, closed, .. } = &self.tiers[tier];
-        let start = closed.partition_point(|bucket| (bucket.index as f64 + 0.5) * width_seconds < since_seconds);
+        let start = self.tiers[tier].place_of(since_seconds);
         let proportion = self.proportions[series as usize];
         closed.range(start..).filter_map(move |bucket| {
             let bytes = bucket.value(series, statistic, proportion);
             let seconds = (bucket.index as f64 + 0.5) * width_seconds;
             (!bytes.is_nan()).then_some(Point { seconds, bytes, born_seconds: bucket.born_seconds })
         })
+    }
+
+    /// The most that a series can have risen in `tier` since `since_seconds`: a few of the newest values against a few
+    /// then, floors or medians. Infinite where that was another life. Much cheaper than to look at all of them.
+    pub fn rise_bytes(&self, tier: usize, series: Series, since_seconds: f64) -> f64 {
+        const NEIGHBOURS: usize = 4;
+        let tier = &self.tiers[tier];
+        let Some(newest) = tier.closed.back() else { return f64::NEG_INFINITY };
+        let proportion = self.proportions[series as usize];
+        let start = tier.place_of(since_seconds);
+        let mut low = [f64::INFINITY; 2];
+        let mut high = [f64::NEG_INFINITY; 2];
+        for bucket in tier.closed.range(start..).take(NEIGHBOURS) {
+            if bucket.born_seconds != newest.born_seconds {
+                return f64::INFINITY;
+            }
+            low[0] = low[0].min(bucket.value(series, Statistic::Middle, proportion));
+            low[1] = low[1].min(bucket.value(series, Statistic::Floor, proportion));
+        }
+        for bucket in tier.closed.iter().rev().take(NEIGHBOURS) {
+            high[0] = high[0].max(bucket.value(series, Statistic::Middle, proportion));
+            high[1] = high[1].max(bucket.value(series, Statistic::Floor, proportion));
+        }
+        (high[0] - low[0]).max(high[1] - low[1])
     }
 
     /// [`History::points`] as seconds and bytes of floors.
@@ -352,6 +376,21 @@ impl Life {
 }
 
 impl Tier {
+    /// The first closed bucket whose middle is at or after `seconds`.
+    fn place_of(&self, seconds: f64) -> usize {
+        let before = |bucket: &Bucket| (bucket.index as f64 + 0.5) * self.width_seconds < seconds;
+        let Some(newest) = self.closed.back() else { return 0 };
+        // Without gaps it is as far from the end as it is old.
+        let age = (newest.index as f64 + 0.5) - seconds / self.width_seconds;
+        let guess = self.closed.len().saturating_sub(1 + age.max(0.0) as usize);
+        let is_first = |place: usize| {
+            self.closed.get(place).is_some_and(|bucket| !before(bucket))
+                && (place == 0 || before(&self.closed[place - 1]))
+        };
+        let near = [guess, guess.saturating_sub(1), guess + 1].into_iter().find(|place| is_first(*place));
+        near.unwrap_or_else(|| self.closed.partition_point(before))
+    }
+
     /// Takes a finer bucket in, and returns the one that it completes.
     fn merge(&mut self, finer: Bucket, proportions: &[Option<Proportion>; 4]) -> Option<Bucket> {
         let mut completed = None;

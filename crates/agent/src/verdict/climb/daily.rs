@@ -11,7 +11,7 @@ const DAY_SECONDS: f64 = 86_400.0;
 const TIER: usize = 2;
 
 /// Hours of differences that must agree.
-const STRETCH_SECONDS: f64 = 7.5 * 3_600.0;
+const STRETCH_SECONDS: f64 = 6.5 * 3_600.0;
 
 /// A day's gain, as a share of the limit.
 const RISE_SHARE: f64 = 0.038;
@@ -29,12 +29,16 @@ const RAMP_SECONDS_MIN: f64 = 6.0 * 3_600.0;
 const LOSS_MULTIPLE_MIN: f64 = 1.5;
 
 /// The day's floor must have risen by this share of the gain.
-const FLOOR_SHARE_MIN: f64 = 0.6;
+const FLOOR_SHARE_MIN: f64 = 0.35;
 
 pub(super) fn climbs(history: &History, series: Series, since: f64, limit_bytes: f64) -> Option<Estimate> {
     let now = history.now_seconds();
     let first = history.first_seconds()?.max(since);
     if now - first < DAY_SECONDS + STRETCH_SECONDS {
+        return None;
+    }
+    // Cheap, so that the rest is seldom done.
+    if history.rise_bytes(TIER, series, now - DAY_SECONDS) < 0.5 * RISE_SHARE * limit_bytes {
         return None;
     }
     let points: Vec<Point> = history
@@ -111,7 +115,7 @@ fn differences<'a>(late: &'a [Point], all: &'a [Point]) -> impl Iterator<Item = 
 }
 
 fn agreement(differences: &[(f64, f64)]) -> Option<Estimate> {
-    const POINTS_MIN: usize = 27;
+    const POINTS_MIN: usize = 24;
     if differences.len() < POINTS_MIN {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use super::rivals;
 use super::shape::{self, Shape};
-use crate::history::{History, Point, Series, Statistic};
+use crate::history::{History, Point, Series, Statistic, TIERS};
 use crate::trend::blocks::{View, blocks, longer_floors};
 use crate::trend::structure::structure;
 use crate::trend::{Estimate, estimate};
@@ -86,12 +86,15 @@ const CONTEXT: f64 = 3.0;
 /// Standard deviations that the slope must be above 0.
 const SIGNIFICANCE_MIN: f64 = 1.1;
 
+/// The rise in standard deviations of the noise around it.
+const NOISE_MULTIPLE_MIN: f64 = 7.0;
+
 /// The rise in multiples of the largest fall within two windows' length, in the last day or twelve windows.
 const FALL_MULTIPLE_MIN: f64 = 1.5;
 const FALL_SECONDS: (f64, f64) = (26.0 * HOUR, 7.0 * 86_400.0);
 
 /// What a healthy process may still take, as a share of the limit: a young one, and one that was level before.
-const FILLING_MAX: (f64, f64) = (0.35, 0.25);
+const FILLING_MAX: (f64, f64) = (0.35, 0.3);
 
 /// A difference of log likelihoods times two that leaves little doubt.
 const CLEARLY: f64 = 5.0;
@@ -119,7 +122,7 @@ pub(super) enum Opinion {
 
 impl Look {
     pub(super) fn every_seconds(&self) -> f64 {
-        if self.looks_per_floor > 0 { 10.0 } else { (self.seconds / BLOCKS).max(20.0) }
+        if self.looks_per_floor > 0 { 10.0 } else { (self.seconds / BLOCKS).max(30.0) }
     }
 
     /// The slope where the window shows a climb.
@@ -152,30 +155,11 @@ impl Look {
         if self.looks_per_floor > 0 { 60.0 } else { (self.seconds / 20.0).clamp(96.0, 1_200.0) }
     }
 
-    /// Cheap, so that the rest is seldom done: the newest values against those where the window begins.
+    /// Cheap, so that the rest is seldom done.
     fn may_climb(&self, history: &History, series: Series, first: f64, limit_bytes: f64) -> bool {
-        const NEIGHBOURS: usize = 4;
-        let tier = crate::history::TIERS.iter().rposition(|(width, _)| *width <= self.seconds / BLOCKS).unwrap_or(0);
+        let tier = TIERS.iter().rposition(|(width, _)| *width <= self.seconds / BLOCKS).unwrap_or(0);
         let start = (history.now_seconds() - self.seconds).max(first);
-        let rise = [Statistic::Middle, Statistic::Floor].map(|statistic| {
-            let mut points = history.points(tier, series, statistic, start);
-            let mut newest = f64::NEG_INFINITY;
-            let mut born = f64::NAN;
-            for point in points.by_ref().rev().take(NEIGHBOURS) {
-                newest = newest.max(point.bytes);
-                born = point.born_seconds;
-            }
-            let mut oldest = f64::INFINITY;
-            for point in history.points(tier, series, statistic, start).take(NEIGHBOURS) {
-                // Across a restart the levels say nothing.
-                if point.born_seconds != born {
-                    return f64::INFINITY;
-                }
-                oldest = oldest.min(point.bytes);
-            }
-            newest - oldest
-        });
-        rise[0].max(rise[1]) >= 0.6 * self.rise_share * limit_bytes
+        history.rise_bytes(tier, series, start) >= 0.6 * self.rise_share * limit_bytes
     }
 
     fn judge(&self, history: &History, series: Series, points: &[Point], limit_bytes: f64) -> Opinion {
@@ -199,6 +183,7 @@ impl Look {
         if rise < self.rise_share * limit_bytes
             || rate * self.limit_seconds < limit_bytes
             || rate < SIGNIFICANCE_MIN * structure.deviation
+            || rise < NOISE_MULTIPLE_MIN * structure.residual_bytes
         {
             return None;
         }
@@ -213,6 +198,7 @@ impl Look {
         }
         // What a person sees in the data as they are must agree.
         let agrees = line.low >= PRECISION * line.bytes_per_second
+            && line.bytes_per_second * self.limit_seconds >= limit_bytes
             && line.span_seconds >= self.straight * (newest - inside[0].seconds)
             && line.bytes_per_second >= AGREEMENT.0 * rate
             && line.bytes_per_second <= AGREEMENT.1 * rate
