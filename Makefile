@@ -31,7 +31,7 @@ lint: ## rustfmt, clippy, cargo-deny, promtool, shellcheck: no warning passes.
 	git ls-files | while read -r f; do head -c 64 "$$f" | grep -qE '^#!.*sh$$' && echo "$$f"; done | xargs shellcheck .ci/run
 
 bench: ## Uploads a second and CPU a gigabyte beside a bare socket loop, in alternating runs.
-	$(CARGO) build --release --package heapline-upload --package heapline-bench
+	$(CARGO) build --release --workspace
 	target/release/heapline-bench
 
 drill: ## The story in five minutes: four services, real Kafka, Prometheus and Alertmanager, one table.
@@ -42,4 +42,5 @@ drill: ## The story in five minutes: four services, real Kafka, Prometheus and A
 dashboards: ## Rules and dashboards against promtool and a real Prometheus.
 	tests/parts/install monitoring
 	tests/rules/run
-	$(CARGO) test --release --package heapline-tests --test dashboards
+	$(CARGO) build --release --workspace
+	$(CARGO) test --release --workspace --test dashboards

@@ -16,6 +16,9 @@ use serde_json::Value;
 /// The memory limit of each service: what a slope is measured against.
 const LIMIT: &str = "2GiB";
 
+/// Makes pprof count a stack's bytes for the innermost frame of the leaky service itself.
+const OWN_FRAMES_ONLY: &str = "-show=^leaky::";
+
 /// A service under load.
 #[derive(Debug)]
 pub(crate) struct Entrant {
@@ -120,8 +123,7 @@ impl Entrant {
         if outcome.climbs()
             && let Some(pprof) = pprof
         {
-            let rows = pprof.top(&[], &self.service.admin_url("/debug/pprof/heap"))?;
-            outcome.culprit = rows.into_iter().next().map(|row| row.function);
+            outcome.culprit = Some(culprit(pprof, &self.service.admin_url("/debug/pprof/heap"))?);
         }
         if let Some(load) = &mut self.load {
             load.stop();
@@ -129,6 +131,16 @@ impl Entrant {
         }
         Ok(outcome)
     }
+}
+
+/// The function that holds most; of a C library's, with the service's own function that called it.
+fn culprit(pprof: &GoPprof, url: &str) -> io::Result<String> {
+    let first = |options: &[&str]| {
+        let rows = pprof.top(options, url)?;
+        io::Result::Ok(rows.into_iter().next().map(|row| row.function).unwrap_or_default())
+    };
+    let (function, own) = (first(&[])?, first(&[OWN_FRAMES_ONLY])?);
+    Ok(if function == own || own.is_empty() { function } else { format!("{own} > {function}") })
 }
 
 fn slope(memory: &Value) -> Option<Slope> {

@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use heapline_tests::deadline::{self, eventually};
+use heapline_tests::exposition::value;
 use heapline_tests::kafka::{Installation, Kafka, Record};
-use heapline_tests::part;
 use heapline_tests::service::Service;
+use heapline_tests::{http, part, prometheus};
 use serde_json::Value;
 
 /// The contract's topic, and how many partitions it has here.
@@ -23,9 +24,8 @@ const CLIENTS: usize = 8;
 
 #[test]
 fn a_thousand_uploads_land_in_the_partitions_of_kafka_gos_hash() {
-    let Some((kafka, service)) = started("kafka::a_thousand_uploads_land_in_the_partitions_of_kafka_gos_hash") else {
-        return;
-    };
+    let test = "kafka::a_thousand_uploads_land_in_the_partitions_of_kafka_gos_hash";
+    let Some((kafka, service)) = started(test) else { return };
     let stored = upload(&service, 1000, |_| ());
     let records = arrived(&kafka, &stored);
     assert_eq!(records.len(), stored.len(), "with nothing in the way, each event is there once");
@@ -50,6 +50,21 @@ fn a_thousand_uploads_land_in_the_partitions_of_kafka_gos_hash() {
         assert_eq!(record.header("content-type"), "application/json");
     }
     assert_eq!(used.len(), 6, "a thousand keys reach each partition");
+    one_producer_sent_them(&service, test);
+}
+
+/// What `/metrics` says once librdkafka's statistics have caught up.
+fn one_producer_sent_them(service: &Service, test: &str) {
+    let metrics = eventually("a thousand messages in the metrics and none waiting", ARRIVAL_LIMIT, || {
+        let text = http::get(service.admin(), "/metrics").ok()?.text();
+        let sent = value(&text, "kafka_sent_messages_total")?;
+        (sent >= 1000.0 && value(&text, "outbox_pending_events")? == 0.0).then_some(text)
+    });
+    assert_eq!(value(&metrics, "kafka_producers_alive"), Some(1.0));
+    assert_eq!(value(&metrics, "outbox_oldest_seconds"), Some(0.0));
+    if let Some(promtool) = part::available(test, prometheus::Installation::find()) {
+        assert_eq!(promtool.check_metrics(metrics.as_bytes()).expect("promtool runs"), "");
+    }
 }
 
 /// How long the broker is away: `HEAPLINE_KAFKA_AWAY_SECONDS`, 10 unless told.
@@ -118,7 +133,8 @@ fn started(test: &str) -> Option<(Kafka, Service)> {
     let kafka = Kafka::start(&installation).expect("Kafka starts");
     kafka.create_topic(TOPIC, PARTITIONS).expect("the topic is made");
     let address = kafka.address();
-    let service = Service::upload(&["--kafka", &address, "--topic", TOPIC, "--durability", "fsync"]);
+    // With the broker away a drain waits for it to the end of its time.
+    let service = Service::upload(&["--kafka", &address, "--topic", TOPIC, "--durability", "fsync", "--drain", "3s"]);
     Some((kafka, service.expect("heapline-upload starts")))
 }
 

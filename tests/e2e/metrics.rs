@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use heapline_tests::deadline::eventually;
 use heapline_tests::service::Service;
-use heapline_tests::{http, part, prometheus};
+use heapline_tests::{exposition, http, part, prometheus};
 
 /// The contract's names that exist whatever the process has gone through. What needs history first (slopes) or Kafka
 /// is looked for elsewhere.
-const NAMES: [&str; 33] = [
+const NAMES: [&str; 35] = [
     "jemalloc_allocated_bytes",
     "jemalloc_active_bytes",
     "jemalloc_metadata_bytes",
@@ -35,6 +35,7 @@ const NAMES: [&str; 33] = [
     "heapline_build_info",
     "heap_profile_active",
     "heap_profile_sample_interval_bytes",
+    "heap_profile_lost_samples_total",
     "heap_profile_failures_total",
     "heap_profile_duration_seconds_count",
     "upload_requests_total{outcome=\"stored\"}",
@@ -42,6 +43,7 @@ const NAMES: [&str; 33] = [
     "upload_in_flight",
     "upload_duration_seconds_count",
     "outbox_pending_events",
+    "outbox_oldest_seconds",
 ];
 /// How far a scrape and the kernel's number, read a moment later, may be apart.
 const RESIDENT_TOLERANCE_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
@@ -52,16 +54,16 @@ fn the_exposition_is_clean_to_promtool_and_has_the_contracts_names() {
     for number in 0..5 {
         assert_eq!(service.post(&format!("{number}"), b"content").expect("answered").status, 201);
     }
-    let exposition = settled(&service);
+    let metrics = settled(&service);
     for name in NAMES {
-        assert!(value(&exposition, name).is_some(), "{name} is missing in:\n{exposition}");
+        assert!(exposition::value(&metrics, name).is_some(), "{name} is missing in:\n{metrics}");
     }
-    assert_eq!(value(&exposition, "upload_requests_total{outcome=\"stored\"}"), Some(5.0));
-    assert_eq!(value(&exposition, "heap_profile_active"), Some(1.0));
+    assert_eq!(exposition::value(&metrics, "upload_requests_total{outcome=\"stored\"}"), Some(5.0));
+    assert_eq!(exposition::value(&metrics, "heap_profile_active"), Some(1.0));
 
     let test = "metrics::the_exposition_is_clean_to_promtool_and_has_the_contracts_names";
     if let Some(promtool) = part::available(test, prometheus::Installation::find()) {
-        let complaints = promtool.check_metrics(exposition.as_bytes()).expect("promtool runs");
+        let complaints = promtool.check_metrics(metrics.as_bytes()).expect("promtool runs");
         assert_eq!(complaints, "");
     }
 }
@@ -69,8 +71,8 @@ fn the_exposition_is_clean_to_promtool_and_has_the_contracts_names() {
 #[test]
 fn the_numbers_agree_with_the_kernel_and_with_each_other() {
     let service = Service::upload(&[]).expect("heapline-upload starts");
-    let exposition = settled(&service);
-    let metric = |name: &str| value(&exposition, name).unwrap_or_else(|| panic!("{name} is missing"));
+    let metrics = settled(&service);
+    let metric = |name: &str| exposition::value(&metrics, name).unwrap_or_else(|| panic!("{name} is missing"));
 
     let resident = service.resident_bytes().expect("it runs") as f64;
     let reported = metric("process_resident_memory_bytes");
@@ -80,9 +82,9 @@ fn the_numbers_agree_with_the_kernel_and_with_each_other() {
     let (mapped, metadata) = (metric("jemalloc_mapped_bytes"), metric("jemalloc_metadata_bytes"));
     assert!(allocated > 100_000.0 && allocated <= active && active <= mapped, "{allocated} {active} {mapped}");
     assert!(metadata > 0.0 && metadata < metric("jemalloc_resident_bytes"), "{metadata}");
-    assert!(metric("memory_floor_bytes") <= reported, "{exposition}");
+    assert!(metric("memory_floor_bytes") <= reported, "{metrics}");
 
-    let verdicts = exposition.lines().filter(|line| line.starts_with("memory_verdict{") && line.ends_with(" 1"));
+    let verdicts = metrics.lines().filter(|line| line.starts_with("memory_verdict{") && line.ends_with(" 1"));
     assert_eq!(verdicts.count(), 1, "exactly one verdict holds");
 }
 
@@ -110,15 +112,6 @@ fn settled(service: &Service) -> String {
     eventually("a first floor of the live bytes", Duration::from_secs(30), || {
         let answer = http::get(service.admin(), "/metrics").expect("answered");
         assert_eq!(answer.status, 200);
-        Some(answer.text()).filter(|text| value(text, "memory_floor_bytes").is_some())
-    })
-}
-
-/// The value of the first series that is `name`, or whose name it is.
-fn value(exposition: &str, name: &str) -> Option<f64> {
-    exposition.lines().find_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        let separated = rest.starts_with(' ') || rest.starts_with('{');
-        separated.then(|| rest.rsplit(' ').next()).flatten()?.parse().ok()
+        Some(answer.text()).filter(|text| exposition::value(text, "memory_floor_bytes").is_some())
     })
 }

@@ -125,7 +125,11 @@ fn malformed_forms_get_a_problem_and_leave_nothing() -> Outcome {
         ("a long preamble", 400, [vec![b'x'; 70_000], part(file, "x").into()].concat()),
         ("a large plain field", 413, part("Content-Disposition: form-data; name=\"n\"", &"x".repeat(1 << 20)).into()),
         ("a large file", 413, part(file, &"x".repeat(110_000)).into()),
-        ("too many parts", 413, "--b0undary\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\n\r\n".repeat(1_001).into()),
+        (
+            "too many parts",
+            413,
+            "--b0undary\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\n\r\n".repeat(1_001).into(),
+        ),
         ("a large body", 413, vec![b'x'; (1 << 20) + 1]),
     ];
     for (what, status, body) in cases {
@@ -149,10 +153,9 @@ fn malformed_forms_get_a_problem_and_leave_nothing() -> Outcome {
 fn tricky_form() -> (Vec<u8>, Vec<u8>) {
     // Line ends, hyphens and the beginning of the delimiter, over and over, and again right before the real one.
     let content = b"\r\n--b0undar\r\n--b0undarx\r\r\n\r\n-\r\n--\r\n--b0undar\r\n--".to_vec();
-    let mut body = format!(
-        "preamble\r\n--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"one\"; filename=\"ü.bin\"\r\n\r\n"
-    )
-    .into_bytes();
+    let mut body =
+        format!("preamble\r\n--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"one\"; filename=\"ü.bin\"\r\n\r\n")
+            .into_bytes();
     body.extend_from_slice(&content);
     body.extend_from_slice(
         format!("\r\n--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"two\"; filename=\"z\"\r\n\r\n\r\n--{BOUNDARY}--\r\n").as_bytes(),

@@ -171,8 +171,7 @@ fn a_browsers_form_is_stored() -> Outcome {
 }
 
 fn fetch(server: &Service, url: &str) -> Result<http::Response, Box<dyn Error>> {
-    let answer =
-        http::request(server.listen(), "GET", url, &[("Authorization", &format!("Bearer {TOKEN}"))], &[])?;
+    let answer = http::request(server.listen(), "GET", url, &[("Authorization", &format!("Bearer {TOKEN}"))], &[])?;
     assert_eq!(answer.status, 200, "{}", answer.text());
     Ok(answer)
 }

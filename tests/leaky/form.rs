@@ -33,8 +33,15 @@ struct Part {
 }
 
 enum Content {
-    Memory(Vec<u8>),
+    Memory(Kept),
     File(NamedTempFile),
+}
+
+/// A part as it came, piece by piece: each takes what it is long and no more.
+#[derive(Default)]
+struct Kept {
+    pieces: Vec<Box<[u8]>>,
+    size_bytes: usize,
 }
 
 impl Form {
@@ -50,7 +57,7 @@ pub(crate) async fn parse(mut multipart: Multipart, threshold_bytes: usize) -> R
     let mut parts = Vec::new();
     while let Some(mut field) = multipart.next_field().await? {
         let filename = field.file_name().unwrap_or_default().to_owned();
-        let mut content = Content::Memory(Vec::new());
+        let mut content = Content::Memory(Kept::default());
         let (mut size_bytes, mut hash) = (0, Sha256::new());
         while let Some(chunk) = field.chunk().await? {
             size_bytes += chunk.len();
@@ -75,13 +82,15 @@ pub(crate) fn keep(mut form: Form) {
 impl Content {
     fn with(self, chunk: &[u8], threshold_bytes: usize) -> io::Result<Self> {
         match self {
-            Self::Memory(mut memory) if memory.len() + chunk.len() <= threshold_bytes => {
+            Self::Memory(mut memory) if memory.size_bytes + chunk.len() <= threshold_bytes => {
                 remember(&mut memory, chunk);
                 Ok(Self::Memory(memory))
             }
             Self::Memory(memory) => {
                 let mut file = NamedTempFile::new()?;
-                file.write_all(&memory)?;
+                for piece in &memory.pieces {
+                    file.write_all(piece)?;
+                }
                 file.write_all(chunk)?;
                 Ok(Self::File(file))
             }
@@ -95,6 +104,7 @@ impl Content {
 
 /// Where the bytes of the first leak are allocated. Not inlined: a profile should name it.
 #[inline(never)]
-fn remember(memory: &mut Vec<u8>, chunk: &[u8]) {
-    memory.extend_from_slice(chunk);
+fn remember(memory: &mut Kept, chunk: &[u8]) {
+    memory.size_bytes += chunk.len();
+    memory.pieces.push(chunk.into());
 }

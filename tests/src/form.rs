@@ -35,6 +35,12 @@ impl Form {
         self.body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
         let kind = format!("multipart/form-data; boundary={BOUNDARY}");
         let authorization = format!("Bearer {token}");
-        http::request(address, "POST", "/upload", &[("Content-Type", &kind), ("Authorization", &authorization)], &self.body)
+        http::request(
+            address,
+            "POST",
+            "/upload",
+            &[("Content-Type", &kind), ("Authorization", &authorization)],
+            &self.body,
+        )
     }
 }

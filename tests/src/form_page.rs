@@ -81,7 +81,10 @@ fn serve(mut stream: TcpStream, target: SocketAddr, token: &str) -> io::Result<O
     if !head.starts_with("POST ") {
         let (status, body) = if head.starts_with("GET / ") { ("200 OK", PAGE) } else { ("404 Not Found", "") };
         let length = body.len();
-        write!(stream, "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")?;
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )?;
         return Ok(None);
     }
     let kind = field(&head, "content-type").unwrap_or_default();

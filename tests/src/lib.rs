@@ -6,6 +6,7 @@ pub mod binary;
 pub mod browser;
 pub mod deadline;
 pub mod digest;
+pub mod exposition;
 pub mod form;
 pub mod form_page;
 pub mod gopprof;

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::{env, io};
+use std::{env, fs, io};
 
 /// A part that this machine does not have.
 #[derive(Debug, thiserror::Error)]
@@ -57,5 +57,8 @@ pub fn repository() -> &'static Path {
 
 fn note(line: &str) -> io::Result<()> {
     let path = env::var_os("HEAPLINE_SKIPPED").map_or_else(|| repository().join("target/skipped.txt"), PathBuf::from);
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
     OpenOptions::new().create(true).append(true).open(path)?.write_all(line.as_bytes())
 }

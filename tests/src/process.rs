@@ -64,10 +64,11 @@ impl Process {
     /// Waits until `ready` says yes, of the log's text.
     pub fn wait_ready(&mut self, limit: Duration, mut ready: impl FnMut(&str) -> bool) -> Result<(), LaunchError> {
         let outcome = deadline::poll(limit, || {
-            if ready(&self.log()) {
-                return Some(None);
+            // First: what answers on a dead process's port is somebody else.
+            if let Some(status) = self.ended() {
+                return Some(Some(status));
             }
-            self.ended().map(Some)
+            ready(&self.log()).then_some(None)
         });
         let (name, log) = (self.name.clone(), || tail(&self.log()));
         match outcome {

@@ -1,5 +1,8 @@
 //! HTTP over all of it, on a thread and a small runtime of its own, so that it answers while the host's is stuck.
 
+mod culprits;
+mod doctor;
+mod flamegraph;
 mod page;
 mod pprof;
 mod report;

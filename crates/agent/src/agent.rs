@@ -2,15 +2,18 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 
 use prometheus::Registry;
 
 use crate::admin::{Routes, Server};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Settings};
 use crate::in_flight::WorkInFlight;
 use crate::jemalloc::prof;
+use crate::livetable::{self, Adopted, LiveTable};
 use crate::metrics;
+use crate::profile::live::own_mappings;
 use crate::profile::profiler::Profiler;
 use crate::readiness::Readiness;
 use crate::sampler::Sampler;
@@ -25,6 +28,7 @@ pub struct Agent {
     // Stopped in this order: the server first, since it answers from the rest.
     _server: Server,
     _sampler: Sampler,
+    live: Option<&'static LiveTable>,
 }
 
 /// Why the agent did not start.
@@ -75,6 +79,7 @@ impl Agent {
         {
             tracing::warn!(%error, active = settings.pprof, "allocation sampling could not be switched");
         }
+        let live = if settings.pprof && prof::is_compiled_in() { live_table(&settings) } else { None };
         let (sampler, state) = Sampler::start(&settings).map_err(StartError::Watch)?;
         let profiler = Profiler::start().map_err(StartError::Thread)?;
 
@@ -86,7 +91,7 @@ impl Agent {
         let routes = Routes { state: state.clone(), registry: registry.clone(), profiler };
         let server = Server::start(listener, routes).map_err(StartError::Thread)?;
         tracing::info!(address = %admin_addr, pprof = settings.pprof, "heapline admin server listens");
-        Ok(Self { admin_addr, registry, state, _server: server, _sampler: sampler })
+        Ok(Self { admin_addr, registry, state, _server: server, _sampler: sampler, live })
     }
 
     /// Where the admin server listens; with port 0 configured, the port taken.
@@ -99,6 +104,17 @@ impl Agent {
         &self.registry
     }
 
+    /// What earlier processes left in the state directory that ended without a word, the newest first: at most
+    /// [`PREDECESSORS_MAX`](livetable::PREDECESSORS_MAX).
+    pub fn predecessors(&self) -> &[Adopted] {
+        self.live.map_or(&[], LiveTable::predecessors)
+    }
+
+    /// The file that holds the live table of this process. `None` where it does not outlive the process.
+    pub fn live_table_path(&self) -> Option<&Path> {
+        self.live.and_then(LiveTable::path)
+    }
+
     /// Whether `/readyz` answers 200.
     pub fn readiness(&self) -> &Readiness {
         &self.state.readiness
@@ -107,6 +123,29 @@ impl Agent {
     /// A gauge of the work in hand, sampled five times a second: memory that belongs to it is no leak.
     pub fn work_in_flight(&self) -> WorkInFlight {
         self.state.work.clone()
+    }
+}
+
+/// Profiles come from jemalloc's dumps where it cannot be had.
+fn live_table(settings: &Settings) -> Option<&'static LiveTable> {
+    match livetable::start(settings.state_dir.as_deref(), &own_mappings()) {
+        Ok(live) => Some(live),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                "no live table: profiles are made from jemalloc's dumps, without allocations and ages"
+            );
+            None
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Some(live) = self.live {
+            live.end();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use crate::quantity::{self, QuantityError};
 use crate::readiness::Readiness;
@@ -23,6 +24,10 @@ pub struct Config {
     /// Whether allocations are sampled and `/debug/pprof/` answers. Environment: `PPROF`, `true` or `false`.
     /// Default: true. Cost: see [`use_jemalloc!`](crate::use_jemalloc).
     pub pprof: Option<bool>,
+    /// Directory for what outlives the process: the live table, 10 MB a process. Environment: `HEAPLINE_STATE`. Default:
+    /// `heapline/<program>` in `$XDG_STATE_HOME`, else in `~/.local/state`. Where it cannot be written, nothing outlives
+    /// the process.
+    pub state_dir: Option<PathBuf>,
     /// What `/readyz` answers. Default: ready.
     pub readiness: Option<Readiness>,
 }
@@ -72,6 +77,8 @@ pub(crate) struct Settings {
     pub(crate) admin: SocketAddr,
     pub(crate) memory_limit_bytes: Option<u64>,
     pub(crate) pprof: bool,
+    /// `None` where there is not even a home.
+    pub(crate) state_dir: Option<PathBuf>,
     pub(crate) readiness: Readiness,
 }
 
@@ -105,13 +112,35 @@ impl Config {
             Some(pprof) => Some(pprof),
             None => text("PPROF")?.map(switch).transpose()?,
         };
+        let state_dir = self.state_dir.or_else(|| directory(&lookup, "HEAPLINE_STATE", ""));
+        let state_dir = state_dir.or_else(|| Some(user_state(&lookup)?.join("heapline").join(program())));
         Ok(Settings {
             admin: admin.unwrap_or(ADMIN_DEFAULT),
             memory_limit_bytes,
             pprof: pprof.unwrap_or(true),
+            state_dir,
             readiness: self.readiness.unwrap_or_default(),
         })
     }
+}
+
+/// The user's directory for state, by the XDG base directory specification.
+fn user_state(lookup: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    // The specification has relative paths ignored.
+    let state = directory(lookup, "XDG_STATE_HOME", "").filter(|path| path.is_absolute());
+    state.or_else(|| directory(lookup, "HOME", ".local/state"))
+}
+
+/// A directory below the one that a variable names; an empty variable is an unset one.
+fn directory(lookup: &impl Fn(&str) -> Option<OsString>, variable: &str, below: &str) -> Option<PathBuf> {
+    let value = lookup(variable).filter(|value| !value.is_empty())?;
+    Some(Path::new(&value).join(below))
+}
+
+/// The program's file name.
+fn program() -> OsString {
+    let path = env::current_exe().ok();
+    path.and_then(|path| Some(path.file_name()?.to_owned())).unwrap_or_else(|| "unnamed".into())
 }
 
 fn address((variable, value): (&'static str, String)) -> Result<SocketAddr, ConfigError> {
@@ -156,11 +185,28 @@ mod tests {
             admin: Some(ADMIN_DEFAULT),
             memory_limit_bytes: Some(7),
             pprof: Some(true),
+            state_dir: Some("/srv/state".into()),
             readiness: Some(Readiness::new(false)),
         };
         let settings = resolve(explicit, &variables).expect("valid");
         assert_eq!((settings.admin, settings.memory_limit_bytes, settings.pprof), (ADMIN_DEFAULT, Some(7), true));
         assert!(!settings.readiness.is_ready());
+    }
+
+    #[test]
+    fn the_state_directory() {
+        let state = |config: Config, variables: &[(&str, &str)]| resolve(config, variables).expect("valid").state_dir;
+        let below = |home: &str| Some(Path::new(home).join("heapline").join(program()));
+        assert_eq!(state(Config::default(), &[]), None);
+        assert_eq!(state(Config::default(), &[("HOME", "/home/a")]), below("/home/a/.local/state"));
+        let variables = [("HOME", "/home/a"), ("XDG_STATE_HOME", "/var/state")];
+        assert_eq!(state(Config::default(), &variables), below("/var/state"));
+        let variables = [("HOME", "/home/a"), ("XDG_STATE_HOME", "not/absolute")];
+        assert_eq!(state(Config::default(), &variables), below("/home/a/.local/state"));
+        let variables = [("HOME", "/home/a"), ("HEAPLINE_STATE", "/srv/b")];
+        assert_eq!(state(Config::default(), &variables), Some("/srv/b".into()));
+        let explicit = Config { state_dir: Some("/srv/c".into()), ..Config::default() };
+        assert_eq!(state(explicit, &variables), Some("/srv/c".into()));
     }
 
     #[test]

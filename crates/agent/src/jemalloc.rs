@@ -1,5 +1,7 @@
-//! The only place that knows `mallctl`; all `unsafe` of the agent is below this module.
+//! The only place that knows `mallctl`; with `livetable`, all `unsafe` of the agent.
 
 pub mod conf;
+pub(crate) mod hooks;
 pub(crate) mod prof;
+pub(crate) mod settings;
 pub(crate) mod stats;

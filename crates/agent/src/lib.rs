@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The agent runs on threads of its own and needs no async runtime in the host. It answers on the admin address
-//! (default 127.0.0.1:6060): `/`, `/metrics`, `/memory`, `/debug/pprof/`, `/livez`, `/readyz`.
+//! (default 127.0.0.1:6060): `/`, `/metrics`, `/memory`, `/culprits`, `/debug/pprof/`, `/doctor`, `/livez`, `/readyz`.
 //!
 //! What it keeps is bounded: [`history::MEMORY_BYTES`] of history, [`admin::CONNECTIONS_MAX`] connections. It never
 //! panics the host, never blocks the host's runtime, and sets `#[global_allocator]` only where the host says
@@ -25,9 +25,12 @@
 pub mod admin;
 mod agent;
 mod config;
+pub mod culprit;
+mod doctor;
 pub mod history;
 mod in_flight;
 mod jemalloc;
+pub mod livetable;
 pub mod memory;
 mod metrics;
 mod profile;

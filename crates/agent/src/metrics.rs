@@ -8,6 +8,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Encoder, Gauge, GaugeVec, Opts, Registry, TextEncoder};
 
 use crate::jemalloc::prof;
+use crate::livetable::{self, Source};
 use crate::memory::HeapBytes;
 use crate::state::{Report, State};
 use crate::verdict::Verdict;
@@ -99,8 +100,13 @@ const LOST_SAMPLES: Family = Family(
     "Samples that no profile shows for want of room; none are lost while profiles are made from jemalloc's dumps.",
     None,
 );
+const SOURCE: Family = Family(
+    "heap_profile_source",
+    "Where profiles come from: 1 for the source in use, 0 for the other.",
+    Some("source"),
+);
 
-const FAMILIES: [&Family; 17] = [
+const FAMILIES: [&Family; 18] = [
     &ALLOCATED,
     &ACTIVE,
     &METADATA,
@@ -118,6 +124,7 @@ const FAMILIES: [&Family; 17] = [
     &PROFILE_ACTIVE,
     &SAMPLE_INTERVAL,
     &LOST_SAMPLES,
+    &SOURCE,
 ];
 
 struct AgentCollector {
@@ -179,9 +186,14 @@ impl Families {
         self.gauge(&PROFILE_ACTIVE, if prof::active() { 1.0 } else { 0.0 });
         if let Some(bytes) = prof::sample_interval_bytes() {
             self.gauge(&SAMPLE_INTERVAL, bytes as f64);
-            self.0.extend(
-                Counter::with_opts(LOST_SAMPLES.options()).map(|counter| counter.collect()).unwrap_or_default(),
-            );
+            if let Ok(lost) = Counter::with_opts(LOST_SAMPLES.options()) {
+                lost.inc_by(livetable::current().map_or(0, |live| live.table().tally().lost()) as f64);
+                self.0.extend(lost.collect());
+            }
+        }
+        if let Some(current) = Source::current() {
+            let holds = |source: Source| if source == current { 1.0 } else { 0.0 };
+            self.labelled(&SOURCE, Source::ALL.map(|source| (source.name(), holds(source))));
         }
     }
 

@@ -1,13 +1,17 @@
 //! Heap profiles: what is live, by the stack that allocated it, in the forms that `go tool pprof` reads.
 //!
 //! [`model`] is the heap at one moment, wherever its samples came from; [`jeheap`], [`maps`], [`strip`], [`encode`]
-//! and [`text`] are pure steps to and from it. Only [`dump`] (which asks jemalloc) and [`profiler`] (the thread) do
-//! any I/O.
+//! and [`text`] are pure steps to and from it. Only [`live`] (which walks the live table), [`dump`] (which asks jemalloc)
+//! and [`profiler`] (the thread) do any I/O.
 
+pub(crate) mod decode;
 mod dump;
 mod encode;
+pub(crate) mod flamegraph;
+mod growth;
 mod jeheap;
-mod maps;
+pub(crate) mod live;
+pub(crate) mod maps;
 pub(crate) mod model;
 pub(crate) mod profiler;
 mod strip;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Settings;
 use crate::history::{Observation, Series};
+use crate::livetable;
 use crate::memory::{HeapBytes, Limit, MemoryReader, cgroup, process};
 use crate::state::{Report, State};
 use crate::verdict::{Judgement, Verdict};
@@ -70,6 +71,9 @@ impl Drop for Sampler {
 
 fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) {
     let mut told = Verdict::WarmingUp;
+    if let Some(live) = livetable::current() {
+        live.table().set_verdict(told);
+    }
     let mut due = Instant::now();
     for look in 1_u64.. {
         // A process that was stopped or starved gets no burst of looks to catch up.
@@ -77,6 +81,9 @@ fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) 
         match stopped.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if let Some(live) = livetable::current() {
+            live.tick();
         }
         let seconds = state.uptime_seconds();
         let rss_is_due = look.is_multiple_of(LOOKS_PER_RSS.into());
@@ -96,6 +103,9 @@ fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) 
             let outlook = watch.judge(seconds, sample.equation(), state.report().limit);
             if outlook.judgement.verdict != told {
                 told = outlook.judgement.verdict;
+                if let Some(live) = livetable::current() {
+                    live.table().set_verdict(told);
+                }
                 tell(&outlook.judgement);
             }
             state.update(|report| report.outlook = outlook);

@@ -6,9 +6,14 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+mod debug_file;
+mod dwarf;
 pub(crate) mod names;
 mod object_file;
+pub(crate) mod object_state;
+mod pages;
 pub(crate) mod resolve;
+mod symbol_table;
 
 /// A function at a place in its source. Unknown parts are empty or 0.
 #[derive(Clone, Debug, PartialEq)]

@@ -37,6 +37,7 @@ fn start(pprof: bool) -> Agent {
         admin: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         memory_limit_bytes: Some(2 << 30),
         pprof: Some(pprof),
+        state_dir: Some(env!("CARGO_TARGET_TMPDIR").into()),
         readiness: None,
     })
     .expect("the agent starts")
@@ -80,7 +81,7 @@ fn with_and_without_pprof() {
     drop(agent);
 
     let agent = start(false);
-    for path in ["", "heap", "allocs", "cmdline", "symbol"] {
+    for path in ["", "heap", "allocs", "flamegraph", "cmdline", "symbol"] {
         let reply = get(&agent, &format!("/debug/pprof/{path}"));
         assert_eq!(reply.status, 404, "{path}");
     }
@@ -97,6 +98,9 @@ fn routes_answer(agent: &Agent) {
         ("/", "text/html; charset=utf-8"),
         ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
         ("/memory", "application/json"),
+        ("/culprits", "application/json"),
+        ("/doctor", "text/html; charset=utf-8"),
+        ("/debug/pprof/flamegraph", "text/html; charset=utf-8"),
         ("/debug/pprof/", "text/html; charset=utf-8"),
         ("/debug/pprof/heap", "application/octet-stream"),
         ("/debug/pprof/allocs", "application/octet-stream"),
@@ -110,7 +114,7 @@ fn routes_answer(agent: &Agent) {
         let head = request(agent, "HEAD", path, "");
         assert_eq!((head.status, head.body.len()), (200, 0), "HEAD {path}");
     }
-    for path in ["/nothing", "/debug/pprof/goroutine", "/debug/pprof/flamegraph", "/culprits", "/metrics/"] {
+    for path in ["/nothing", "/debug/pprof/goroutine", "/metrics/"] {
         let reply = get(agent, path);
         assert_eq!((reply.status, reply.header("content-type")), (404, Some("text/plain; charset=utf-8")), "{path}");
     }
@@ -198,7 +202,7 @@ fn memory_adds_up(agent: &Agent) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while metric(&get(agent, "/metrics").text(), "memory_floor_bytes").is_none_or(|floor| floor < 64e6) {
         assert!(Instant::now() < deadline, "the floor never rose to what is kept");
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::park_timeout(Duration::from_millis(100));
     }
     drop(kept);
 }

@@ -64,7 +64,8 @@ fn grow_meanwhile(kept: &mut Vec<Vec<u8>>) {
 
 fn start() -> Agent {
     let admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    Agent::start(Config { admin, pprof: Some(true), ..Config::default() }).expect("the agent starts")
+    let state_dir = Some(env!("CARGO_TARGET_TMPDIR").into());
+    Agent::start(Config { admin, pprof: Some(true), state_dir, ..Config::default() }).expect("the agent starts")
 }
 
 fn get(admin: SocketAddr, target: &str) -> (u16, Vec<u8>) {
@@ -86,9 +87,9 @@ fn profile(admin: SocketAddr, target: &str) -> Decoded {
 
 /// Over all stacks in which a function occurs.
 fn live_bytes(profile: &Decoded, function: &str) -> i64 {
-    assert_eq!(profile.sample_types[1], "inuse_space/bytes");
+    assert_eq!(profile.sample_types[3], "inuse_space/bytes");
     let with = profile.samples.iter().filter(|sample| profile.functions(sample).contains(&function));
-    with.map(|sample| sample.values[1]).sum()
+    with.map(|sample| sample.values[3]).sum()
 }
 
 fn assert_near(estimate: i64, truth: usize, share: f64) {
@@ -128,7 +129,7 @@ fn the_leaks_are_there(heap: &Decoded) {
     assert_near(live_bytes(heap, "profile::leak_through_c"), 20 * MIB, 0.6);
     assert_near(live_bytes(heap, "profile::leak_by_realloc"), 20 * MIB, 0.4);
     assert_near(live_bytes(heap, "profile::leak_in_async::{{closure}}"), 10 * MIB, 0.5);
-    let largest = heap.samples.iter().max_by_key(|sample| sample.values[1]).expect("samples");
+    let largest = heap.samples.iter().max_by_key(|sample| sample.values[3]).expect("samples");
     assert_eq!(heap.functions(largest)[0], "profile::leak_in_rust", "the leak is first, as the leaf");
     let through_c = heap.samples.iter().map(|sample| heap.functions(sample)).find(|stack| stack.contains(&"strdup"));
     assert_eq!(through_c.expect("C is there")[..2], ["strdup", "profile::leak_through_c"]);
@@ -141,7 +142,8 @@ fn the_leaks_are_there(heap: &Decoded) {
 }
 
 fn its_form_is_right(heap: &Decoded) {
-    assert_eq!(heap.sample_types, ["inuse_objects/count", "inuse_space/bytes"]);
+    let types = ["alloc_objects/count", "alloc_space/bytes", "inuse_objects/count", "inuse_space/bytes"];
+    assert_eq!(heap.sample_types, types);
     assert_eq!((heap.period_type.as_str(), heap.period), ("space/bytes", 512 << 10));
     assert_eq!(heap.default_sample_type, "inuse_space");
     let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_nanos(heap.time_nanos.cast_unsigned()));
@@ -174,8 +176,9 @@ fn another_converter_agrees(heap: &Decoded) {
             };
             let same = theirs.iter().map(|(weighted, _)| weighted).filter(|weighted| root_first(weighted));
             let their_bytes: f64 = same.map(|weighted| weighted.weight).sum();
-            let difference = (their_bytes - sample.values[1] as f64).abs();
-            assert!(difference <= 8.0, "{function}: {their_bytes} {:?}", sample.values);
+            // The dump rounds a stack to whole objects, which moves their mean size and with it their weight.
+            let difference = (their_bytes / sample.values[3] as f64 - 1.0).abs();
+            assert!(difference <= 0.03, "{function}: {their_bytes} {:?}", sample.values);
         }
     }
 }

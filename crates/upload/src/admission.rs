@@ -18,6 +18,10 @@ pub struct Limits {
     pub connections_max: usize,
     /// For a request's head to arrive, and for a kept connection to be used again.
     pub header_time_max: Duration,
+    /// How long a new upload waits where the memory budget is spent.
+    pub memory_wait_max: Duration,
+    /// How long a client may leave an answer unread, without taking a single byte.
+    pub write_idle_max: Duration,
     /// How long a body may be silent. Time spent silent is earned back by bytes, at `body_bytes_per_second_min`.
     pub body_idle_max: Duration,
     /// What a body must bring in the mean once its idle time is used up.
@@ -37,6 +41,8 @@ impl Default for Limits {
             body_bytes_max: 5 << 30,
             connections_max: 4096,
             header_time_max: Duration::from_secs(15),
+            memory_wait_max: Duration::from_secs(5),
+            write_idle_max: Duration::from_secs(30),
             body_idle_max: Duration::from_secs(30),
             body_bytes_per_second_min: 1 << 10,
             refused_body_bytes_max: 16 << 20,

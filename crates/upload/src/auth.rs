@@ -11,10 +11,12 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token; white space around it is not part of it. `None` for an empty one.
+    /// A token; white space around it is not part of it. `None` for an empty one, and for one that no header can carry:
+    /// a token is of printable ASCII without spaces.
     pub fn new(secret: &str) -> Option<Self> {
         let secret = secret.trim();
-        (!secret.is_empty()).then(|| Self { sha256: Sha256::digest(secret).into() })
+        (!secret.is_empty() && secret.bytes().all(|b| b.is_ascii_graphic()))
+            .then(|| Self { sha256: Sha256::digest(secret).into() })
     }
 
     /// A secret of 128 random bits, for a server that was given none.
@@ -74,8 +76,10 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_token_is_none() {
-        assert!(Token::new(" \n").is_none());
+    fn what_no_header_can_carry_is_no_token() {
+        for secret in ["", " \n", "two words", "two\nlines", "töken"] {
+            assert!(Token::new(secret).is_none(), "{secret:?}");
+        }
         assert!(!format!("{:?}", Token::new("s3cret")).contains("s3cret"));
     }
 }

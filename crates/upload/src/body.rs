@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame, Incoming};
 use prometheus::IntCounter;
 
 use crate::admission::Limits;
+use crate::spool::Hold;
 
 /// After so long without a frame, what was collected is better written than kept.
 const LULL: Duration = Duration::from_millis(250);
@@ -19,7 +20,7 @@ const LULL: Duration = Duration::from_millis(250);
 /// What came next.
 pub(crate) enum Arrival {
     Frame(Bytes),
-    /// Nothing for a quarter of a second. Said once in a silence.
+    /// Nothing for a quarter of a second, which is said once in a silence; or what may be held has changed.
     Lull,
     End,
 }
@@ -41,6 +42,7 @@ pub(crate) enum BodyError {
 pub(crate) struct Intake {
     body: Incoming,
     pace: Pace,
+    hold: Hold,
     lull_said: bool,
     bytes: u64,
     bytes_max: u64,
@@ -48,9 +50,13 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    pub(crate) fn new(body: Incoming, limits: &Limits, received: IntCounter) -> Self {
+    pub(crate) fn new(body: Incoming, limits: &Limits, received: IntCounter, hold: Hold) -> Self {
         let pace = Pace::new(limits.body_idle_max, limits.body_bytes_per_second_min);
-        Self { body, pace, lull_said: false, bytes: 0, bytes_max: limits.body_bytes_max, received }
+        Self { body, pace, hold, lull_said: false, bytes: 0, bytes_max: limits.body_bytes_max, received }
+    }
+
+    pub(crate) fn hold(&self) -> &Hold {
+        &self.hold
     }
 
     pub(crate) async fn next(&mut self) -> Result<Arrival, BodyError> {
@@ -75,7 +81,7 @@ impl Intake {
         discard(self.body, limits);
     }
 
-    /// The body's next frame; `None` in a lull. A timer is set only where the frame is not there yet.
+    /// The body's next frame; `None` in a lull, or where what may be held has changed. A timer is set only where the frame is not there yet.
     async fn frame(&mut self) -> Result<Option<Option<hyper::Result<Frame<Bytes>>>>, BodyError> {
         let ready = std::future::poll_fn(|cx| {
             Poll::Ready(match Pin::new(&mut self.body).poll_frame(cx) {
@@ -88,12 +94,16 @@ impl Intake {
         }
         let patience = if self.lull_said { self.pace.allowance } else { self.pace.allowance.min(LULL) };
         let since = Instant::now();
-        let frame = tokio::time::timeout(patience, self.body.frame()).await;
+        let frame = tokio::select! {
+            frame = self.body.frame() => Some(frame),
+            () = tokio::time::sleep(patience) => None,
+            () = self.hold.changed() => None,
+        };
         self.pace.waited(since.elapsed());
         match frame {
-            Ok(frame) => Ok(Some(frame)),
-            Err(_) if self.pace.allowance.is_zero() => Err(BodyError::TooSlow),
-            Err(_) => Ok(None),
+            Some(frame) => Ok(Some(frame)),
+            None if self.pace.allowance.is_zero() => Err(BodyError::TooSlow),
+            None => Ok(None),
         }
     }
 

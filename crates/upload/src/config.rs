@@ -1,6 +1,7 @@
 //! Settings: flags, then the environment, then a TOML file, then defaults.
 
 mod file;
+mod store;
 mod token;
 
 use std::ffi::OsString;
@@ -14,7 +15,10 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use heapline::quantity::{parse_duration, parse_size};
 
 use crate::admission::Limits;
+use crate::flags::{self, Endpoint, Origin};
+use crate::ledger::BUDGET_BYTES_MIN;
 use crate::outbox::KafkaOptions;
+use crate::spool::{Setting, Source};
 use crate::store::Durability;
 
 pub use token::{Access, TOKEN_VARIABLE};
@@ -59,6 +63,34 @@ pub struct Config {
     #[arg(long, env = "HEAPLINE_MEMORY_LIMIT", value_name = "SIZE", value_parser = positive_size)]
     pub memory_limit: Option<u64>,
 
+    /// Memory for uploads in flight, a size, 1MiB at least: read buffers, batches on their way to the disk, files held
+    /// in memory. Where it is spent, files go to the disk, then new uploads wait up to 5 s, then get 503
+    #[arg(long, env = "HEAPLINE_MEMORY_BUDGET", value_name = "SIZE", value_parser = budget, default_value = "64MiB")]
+    pub memory_budget: u64,
+
+    /// Files up to this size stay in memory, within the budget, until they are whole; 0 writes them as they come. A
+    /// refused or cut upload of such a file costs no disk write [default: 0]
+    #[arg(long, env = "HEAPLINE_SPOOL_THRESHOLD", value_name = "SIZE", value_parser = parse_size)]
+    pub spool_threshold: Option<u64>,
+
+    /// GrowthBook's address, http://host:port, whose flag request-parse-multipart-form, in MB of 2^20 bytes, takes the
+    /// place of --spool-threshold. Costs a small request every 4 s; https is not spoken
+    #[arg(long, env = "HEAPLINE_GROWTHBOOK_URL", value_name = "URL")]
+    pub growthbook_url: Option<Endpoint>,
+
+    /// Client key of GrowthBook's SDK connection
+    #[arg(long, env = "HEAPLINE_GROWTHBOOK_CLIENT_KEY", value_name = "KEY")]
+    pub growthbook_client_key: Option<String>,
+
+    /// File that holds the flag in place of GrowthBook, in the same JSON; looked at every 4 s
+    #[arg(long, env = "HEAPLINE_FLAGS_FILE", value_name = "FILE")]
+    pub flags_file: Option<PathBuf>,
+
+    /// Attributes that the flag's rules may ask about, name=value, separated by commas; beside id and hostname (the
+    /// host's name), service (heapline-upload) and version
+    #[arg(long, env = "HEAPLINE_FLAGS_ATTRIBUTES", value_name = "ATTRIBUTES", value_parser = attributes)]
+    pub flags_attributes: Option<Attributes>,
+
     /// Largest file, a size. Costs no memory: files are streamed
     #[arg(long, env = "HEAPLINE_MAX_FILE", value_name = "SIZE", value_parser = positive_size, default_value = "5GiB")]
     pub max_file: u64,
@@ -68,7 +100,7 @@ pub struct Config {
     pub max_body: u64,
 
     /// Connections served at once, a number from 1 to 1000000; more wait. An idle one costs about 14 KB, an upload in
-    /// flight 128 KiB of read buffer and up to 512 KiB not yet written
+    /// flight what --memory-budget has for it
     #[arg(long, env = "HEAPLINE_MAX_CONNECTIONS", value_name = "NUMBER", value_parser = connections, default_value = "4096")]
     pub max_connections: usize,
 
@@ -93,6 +125,9 @@ pub struct Config {
     #[arg(long)]
     pub check: bool,
 }
+
+/// Names and values: numbers and true or false as such, anything else as text.
+pub type Attributes = serde_json::Map<String, serde_json::Value>;
 
 /// Why there is no configuration to run with.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -135,6 +170,14 @@ impl Config {
         Self::try_parse_from([arguments, rest].concat()).map_err(stop)
     }
 
+    /// What `--check` finds out beyond the settings themselves.
+    ///
+    /// # Errors
+    /// [`Stop::Refused`] where the store exists and is no directory, or could not be written.
+    pub fn check_store(&self) -> Result<(), Stop> {
+        store::check(&self.store)
+    }
+
     /// The server's bounds: those that can be set, and the others.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -143,6 +186,46 @@ impl Config {
             connections_max: self.max_connections,
             ..Limits::default()
         }
+    }
+
+    /// How much of a file stays in memory, before any flag says otherwise.
+    pub fn threshold(&self) -> Setting {
+        match self.spool_threshold {
+            Some(bytes) => Setting { bytes, source: Source::Config },
+            None if self.growthbook_url.is_some() || self.flags_file.is_some() => {
+                Setting { bytes: flags::DEFAULT_MB << 20, source: Source::Default }
+            }
+            None => Setting { bytes: 0, source: Source::Default },
+        }
+    }
+
+    /// Where the live flag is, if there is one.
+    ///
+    /// # Errors
+    /// [`Stop::Refused`] where the settings do not go together, whichever of flags, environment and file they are from.
+    pub fn flags(&self) -> Result<Option<Origin>, Stop> {
+        let refused = |what: &str| Err(Stop::Refused(what.to_owned()));
+        match (&self.growthbook_url, &self.growthbook_client_key, &self.flags_file) {
+            (None, None, None) => Ok(None),
+            (None, None, Some(path)) => Ok(Some(Origin::File(path.clone()))),
+            (_, _, Some(_)) => refused("--flags-file takes the place of --growthbook-url: give one of them"),
+            (Some(endpoint), Some(key), None) => match endpoint.clone().with_client_key(key) {
+                Ok(endpoint) => Ok(Some(Origin::GrowthBook(endpoint))),
+                Err(error) => refused(&format!("--growthbook-client-key: {error}")),
+            },
+            _ => refused("--growthbook-url and --growthbook-client-key need each other"),
+        }
+    }
+
+    /// What the live flag's rules may ask about.
+    pub fn attributes(&self) -> Attributes {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let own =
+            [("id", host.clone()), ("hostname", host), ("service", "heapline-upload".to_owned()), ("version", version)];
+        let mut attributes: Attributes = own.map(|(name, value)| (name.to_owned(), value.into())).into_iter().collect();
+        attributes.extend(self.flags_attributes.clone().unwrap_or_default());
+        attributes
     }
 
     /// Where events go, if to Kafka.
@@ -164,6 +247,25 @@ fn one_line(error: &clap::Error) -> String {
     let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
     let line = lines.collect::<Vec<_>>().join(" ");
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+}
+
+fn attributes(text: &str) -> Result<Attributes, String> {
+    let attribute = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        let value = match serde_json::from_str::<serde_json::Value>(value) {
+            Ok(value) if value.is_number() || value.is_boolean() => value,
+            _ => value.into(),
+        };
+        Some((name.trim().to_owned(), value)).filter(|(name, _)| !name.is_empty())
+    };
+    text.split(',').map(|pair| attribute(pair).ok_or_else(|| "each attribute reads name=value".to_owned())).collect()
+}
+
+fn budget(text: &str) -> Result<u64, String> {
+    match positive_size(text)? {
+        bytes if bytes < BUDGET_BYTES_MIN => Err("1MiB at least".to_owned()),
+        bytes => Ok(bytes),
+    }
 }
 
 fn positive_size(text: &str) -> Result<u64, String> {
@@ -228,6 +330,8 @@ mod tests {
             (Duration::from_secs(30), Durability::Fsync, true)
         );
         assert_eq!(config.topic, "statusNew");
+        assert_eq!((config.memory_budget, config.threshold().bytes), (64 << 20, 0));
+        assert_eq!(config.threshold().source, Source::Default);
         let (ours, default) = (config.limits(), Limits::default());
         assert_eq!((ours.file_bytes_max, ours.body_bytes_max), (default.file_bytes_max, default.body_bytes_max));
         assert_eq!(ours.connections_max, default.connections_max);
@@ -243,6 +347,11 @@ mod tests {
             "--kafka=a:1,b:2",
             "--topic=x",
             "--memory-limit=2GiB",
+            "--memory-budget=8MiB",
+            "--spool-threshold=0",
+            "--growthbook-url=http://gb:3100",
+            "--growthbook-client-key=sdk-1",
+            "--flags-attributes=env=prod,cores=8",
             "--max-file=1",
             "--max-body=2kB",
             "--max-connections=3",
@@ -253,9 +362,15 @@ mod tests {
         ])
         .unwrap();
         assert_eq!((config.listen.port(), config.admin.map(|admin| admin.port())), (1, Some(2)));
-        assert_eq!((config.store, config.token_file), ("s".into(), Some("t".into())));
+        assert_eq!((config.store.clone(), config.token_file.clone()), ("s".into(), Some("t".into())));
         assert_eq!((config.kafka.as_deref(), config.topic.as_str()), (Some("a:1,b:2"), "x"));
         assert_eq!((config.memory_limit, config.max_file, config.max_body), (Some(2 << 30), 1, 2000));
+        let Ok(Some(Origin::GrowthBook(endpoint))) = config.flags() else { panic!("no GrowthBook") };
+        assert_eq!(endpoint.to_string(), "http://gb:3100/api/features/sdk-1");
+        let attributes = config.attributes();
+        assert_eq!((&attributes["env"], &attributes["cores"]), (&"prod".into(), &8.into()));
+        assert_eq!(attributes["service"], "heapline-upload");
+        assert_eq!((config.memory_budget, config.spool_threshold), (8 << 20, Some(0)));
         assert_eq!((config.max_connections, config.drain), (3, Duration::from_millis(500)));
         assert_eq!((config.durability, config.digest, config.check), (Durability::None, false, true));
     }
@@ -270,14 +385,35 @@ mod tests {
             (&["--kafka", "broker"], "host:port"),
             (&["--kafka", ""], "--kafka"),
             (&["--topic", "a b"], "--topic"),
+            (&["--growthbook-url", "https://gb", "--growthbook-client-key", "k"], "https is not spoken"),
+            (&["--flags-attributes", "env"], "name=value"),
             (&["--max-connections", "0"], "--max-connections"),
             (&["--durability", "maybe"], "[possible values: fsync, none]"),
             (&["--store"], "--store"),
-            (&["--spool-threshold", "0"], "--spool-threshold"),
+            (&["--spool-threshold", "some"], "--spool-threshold"),
+            (&["--memory-budget", "64KiB"], "1MiB at least"),
             (&["extra"], "extra"),
         ] {
             let Err(Stop::Refused(line)) = load(arguments) else { panic!("{arguments:?} is not refused") };
             assert!(line.contains(part) && !line.contains('\n'), "{arguments:?}: {line}");
+        }
+    }
+
+    #[test]
+    fn the_default_of_the_flag_holds_until_it_is_heard_of() {
+        let threshold = |arguments: &[&str]| load(arguments).unwrap().threshold();
+        let of = |bytes, source| Setting { bytes, source };
+        assert_eq!(threshold(&["--flags-file=f"]), of(32 << 20, Source::Default));
+        assert_eq!(threshold(&["--flags-file=f", "--spool-threshold=1MiB"]), of(1 << 20, Source::Config));
+        let flags = |arguments: &[&str]| load(arguments).unwrap().flags();
+        assert!(matches!(flags(&["--flags-file=f"]), Ok(Some(Origin::File(_)))));
+        for alone in [
+            &["--growthbook-url=http://gb"][..],
+            &["--growthbook-client-key=k"],
+            &["--growthbook-client-key=k", "--flags-file=f"],
+            &["--growthbook-url=http://gb", "--growthbook-client-key=a/b"],
+        ] {
+            assert!(matches!(flags(alone), Err(Stop::Refused(_))), "{alone:?}");
         }
     }
 

@@ -13,7 +13,10 @@ use heapline::Readiness;
 
 use crate::admission::Limits;
 use crate::auth::Token;
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
+use crate::outbox::Health;
+use crate::spool::Threshold;
 use crate::store::{Committer, Store};
 
 pub use refusal::Refusal;
@@ -29,6 +32,10 @@ pub struct Service {
     /// Whether files get a SHA-256.
     pub digest: bool,
     pub metrics: Metrics,
-    /// What `/readyz` says; not ready, nothing but the probes is served.
+    /// Not ready, nothing but the probes is served, and `/readyz` says no.
     pub readiness: Readiness,
+    /// In bad health `/readyz` says no, and uploads are tried all the same.
+    pub health: Health,
+    pub ledger: Ledger,
+    pub threshold: Threshold,
 }

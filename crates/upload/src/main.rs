@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 use heapline::Agent;
 use heapline_upload::auth::Token;
 use heapline_upload::config::{Access, Config, EXIT_USAGE, Stop, TOKEN_VARIABLE};
+use heapline_upload::flags::{self, Flags};
 use heapline_upload::http::Service;
-use heapline_upload::metrics::Metrics;
+use heapline_upload::ledger::Ledger;
+use heapline_upload::metrics::{self, Metrics};
 use heapline_upload::signals::Signals;
+use heapline_upload::spool::Threshold;
 use heapline_upload::store::{self, Opened};
 use heapline_upload::{server, store::Options};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -56,13 +60,20 @@ fn main() -> ExitCode {
 fn settings() -> Result<(Config, Access), Stop> {
     let config = Config::load(std::env::args_os())?;
     let access = Access::resolve(&config, std::env::var_os(TOKEN_VARIABLE))?;
+    if config.check {
+        config.check_store()?;
+    }
+    config.flags()?;
     Ok((config, access))
 }
 
 fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
+    raise_descriptor_limit();
     let agent = Agent::start(heapline::Config {
         admin: config.admin,
         memory_limit_bytes: config.memory_limit,
+        // The agent's own variable beats the store.
+        state_dir: std::env::var_os("HEAPLINE_STATE").is_none().then(|| config.store.join("heapline")),
         ..heapline::Config::default()
     })?;
     let runtime =
@@ -70,6 +81,13 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
     let options = Options { dir: config.store.clone(), durability: config.durability, kafka: config.kafka() };
     let Opened { store, committer, outbox } = store::open(options)?;
     outbox.register(agent.registry())?;
+    let (ledger, threshold) = (Ledger::new(config.memory_budget), Threshold::new(config.threshold()));
+    metrics::register_memory(agent.registry(), &ledger, &threshold)?;
+    if let Some(origin) = config.flags()? {
+        let flags = Flags::new(origin, config.attributes(), threshold.clone(), agent.registry())?;
+        // Ends with the runtime.
+        drop(runtime.spawn(flags.follow(flags::Pace::default())));
+    }
     let (token, made_secret) = token(access)?;
     let service = Arc::new(Service {
         store,
@@ -79,6 +97,9 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
         digest: config.digest,
         metrics: Metrics::register(agent.registry(), agent.work_in_flight())?,
         readiness: agent.readiness().clone(),
+        health: outbox.health(),
+        ledger,
+        threshold,
     });
 
     let drained_by = runtime.block_on(async {
@@ -110,6 +131,15 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
     outbox.shutdown();
     tracing::info!("drained");
     Ok(())
+}
+
+/// An upload holds a socket and a file, and the usual soft limit of 1,024 is meant for programs that use select(2).
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// The token, and its secret where it was made here and must be shown.

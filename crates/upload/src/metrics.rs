@@ -3,7 +3,12 @@
 use std::time::Instant;
 
 use heapline::{WorkGuard, WorkInFlight};
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::ledger::Ledger;
+use crate::spool::{Setting, Source, Threshold};
 
 /// From a small file on tmpfs to a large one on a slow link.
 const DURATION_BUCKETS_SECONDS: &[f64] =
@@ -105,6 +110,56 @@ impl Metrics {
             outcome: Outcome::Cancelled,
             _work: self.work.begin(),
         }
+    }
+}
+
+/// Adds `upload_ledger_bytes`, `upload_ledger_limit_bytes` and `upload_spool_threshold_bytes{source}`, read at each
+/// scrape.
+///
+/// # Errors
+/// Where a name is registered already.
+pub fn register_memory(registry: &Registry, ledger: &Ledger, threshold: &Threshold) -> Result<(), prometheus::Error> {
+    registry.register(Box::new(Memory {
+        ledger: ledger.clone(),
+        threshold: threshold.clone(),
+        used: IntGauge::new("upload_ledger_bytes", "Memory that uploads and answers in flight have taken.")?,
+        limit: IntGauge::new("upload_ledger_limit_bytes", "The memory budget.")?,
+        threshold_bytes: IntGaugeVec::new(
+            Opts::new(
+                "upload_spool_threshold_bytes",
+                "Files up to this size stay in memory until they are whole; by who says so.",
+            ),
+            &["source"],
+        )?,
+    }))
+}
+
+struct Memory {
+    ledger: Ledger,
+    threshold: Threshold,
+    used: IntGauge,
+    limit: IntGauge,
+    threshold_bytes: IntGaugeVec,
+}
+
+impl Collector for Memory {
+    fn desc(&self) -> Vec<&Desc> {
+        [self.used.desc(), self.limit.desc(), self.threshold_bytes.desc()].concat()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.used.set(gauge(self.ledger.used_bytes()));
+        self.limit.set(gauge(self.ledger.limit_bytes()));
+        let Setting { bytes, source } = self.threshold.get();
+        // One series at any time, of whoever speaks now.
+        let one = self.threshold_bytes.with_label_values(&[source.label()]);
+        one.set(gauge(bytes));
+        for other in Source::ALL.iter().filter(|other| **other != source) {
+            // An error means that it was not there.
+            let _ = self.threshold_bytes.remove_label_values(&[other.label()]);
+        }
+        [self.used.collect(), self.limit.collect(), self.threshold_bytes.collect()].concat()
     }
 }
 

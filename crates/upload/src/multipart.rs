@@ -12,6 +12,7 @@ mod parser;
 
 pub use boundary::{Boundary, ContentTypeError};
 pub use head::PartHead;
+pub(crate) use head::stored_content_type;
 pub use parser::{Event, Malformed, Parser};
 
 /// Bounds of one form, beside those of the request.

@@ -31,6 +31,7 @@ pub(crate) use cursor::Cursor;
 pub(crate) use event_log::EventLog;
 pub(crate) use journal::{Journal, Segments};
 pub(crate) use metrics::Metrics;
+pub use progress::Health;
 pub(crate) use progress::Progress;
 pub(crate) use publisher::Publisher;
 pub(crate) use reader::Reader;
@@ -72,11 +73,10 @@ impl OutboxHandle {
         self.progress.pending()
     }
 
-    /// Whether forms can be committed. A Kafka that is away is no reason why not.
+    /// Whether forms can be committed, for as long as anybody asks.
     #[must_use]
-    pub fn healthy(&self) -> bool {
-        let publishing = self.publisher_thread.as_ref().is_none_or(|thread| !thread.is_finished());
-        publishing && !self.committer_thread.is_finished() && !self.progress.is_stuck()
+    pub fn health(&self) -> Health {
+        Health::new(&self.progress)
     }
 
     /// Waits until every event is delivered, at most `timeout`; returns how many are not. Those wait for the next

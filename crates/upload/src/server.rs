@@ -15,11 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
+use crate::connection::{Connection, READ_BUFFER_BYTES_MAX};
 use crate::http::Service;
-
-/// The most that a connection reads ahead, and the largest frame that an upload sees. Larger is faster and costs
-/// memory for each upload in flight.
-const READ_BUFFER_BYTES_MAX: usize = 128 << 10;
 
 /// The largest request head.
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -121,8 +118,11 @@ async fn serve_connection(
         debug!(%error, "cannot set TCP_NODELAY");
     }
     let header_time_max = service.limits.header_time_max;
-    let answer = service_fn(move |request| {
+    let stream = Connection::new(stream, service.ledger.clone(), service.limits.write_idle_max);
+    let read_buffer = stream.read_buffer();
+    let answer = service_fn(move |mut request| {
         let service = Arc::clone(&service);
+        request.extensions_mut().insert(read_buffer.clone());
         async move { Ok::<_, Infallible>(service.answer(request).await) }
     });
     let connection = http1::Builder::new()

@@ -180,7 +180,7 @@ fn an_error_before_the_commit_point_leaves_nothing() {
     let error = commit(&store, &["a", "b"]).unwrap_err();
     assert!(matches!(error, CommitError::Io { .. }), "{error}");
     assert!(names(&dir.path().join("spool")).is_empty() && names(&dir.path().join("files")).is_empty());
-    assert!(store.outbox.healthy());
+    assert!(store.outbox.health().is_good());
     fs::remove_dir(segment).unwrap();
     let ids = commit(&store, &["a", "b"]).unwrap();
     assert_eq!(events(dir.path()).len(), ids.len());
@@ -197,11 +197,11 @@ fn an_error_behind_the_commit_point_is_told_and_healed() {
     let in_the_way = dir.path().join(format!("files/{second_id}"));
     fs::create_dir(&in_the_way).unwrap();
     block_on(store.committer.commit(vec![first, second])).unwrap_err();
-    assert!(!store.outbox.healthy());
+    assert!(!store.outbox.health().is_good());
     commit(&store, &["c"]).unwrap_err();
     assert_eq!(events(dir.path()).len(), 0);
     fs::remove_dir(in_the_way).unwrap();
-    eventually("healthy again", || store.outbox.healthy());
+    eventually("healthy again", || store.outbox.health().is_good());
     assert_eq!(content(&store.store, &first_id).unwrap().0, "a");
     assert_eq!(content(&store.store, &second_id).unwrap().0, "b");
     assert_eq!(events(dir.path()).into_values().collect::<Vec<_>>(), [1, 1]);
@@ -216,7 +216,7 @@ fn a_form_whose_spool_file_was_taken_away_is_not_acknowledged() {
     let files = ["a", "b"].map(|name| seal(&store.store, name, name.as_bytes()));
     fs::remove_file(dir.path().join(format!("spool/{}", files[1].id()))).unwrap();
     block_on(store.committer.commit(files.into())).unwrap_err();
-    assert!(store.outbox.healthy());
+    assert!(store.outbox.health().is_good());
     commit(&store, &["c"]).unwrap();
     let late = seal(&store.store, "late", b"late");
     fs::remove_dir_all(dir.path()).unwrap();
@@ -233,7 +233,7 @@ fn an_event_log_that_cannot_be_written_catches_up_in_order_without_doubles() {
     commit(&store, &["a", "b"]).unwrap_err();
     commit(&store, &["c"]).unwrap_err();
     fs::remove_dir(&log).unwrap();
-    eventually("healthy again", || store.outbox.healthy());
+    eventually("healthy again", || store.outbox.health().is_good());
     let id = commit(&store, &["d"]).unwrap()[0].to_string();
     let events = events(dir.path());
     assert_eq!((events.len(), events[&id]), (3, 1), "c was refused before its commit point");

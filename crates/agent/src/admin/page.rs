@@ -10,6 +10,7 @@ pub(super) const PPROF_INDEX: &str = r#"<!doctype html>
 <ul>
 <li><a href="heap?debug=1">heap</a>: live memory by call stack. <code>go tool pprof URL/heap</code>; <code>seconds=N</code> for growth, <code>gc=1</code> to return unused pages first</li>
 <li><a href="allocs?debug=1">allocs</a>: the same, seen by allocations</li>
+<li><a href="flamegraph">flamegraph</a>: live memory as a picture to explore; <code>type=inuse_objects</code>, <code>seconds=N</code> for growth, <code>format=svg</code> or <code>format=folded</code> to keep</li>
 <li><a href="cmdline">cmdline</a>: the program's arguments</li>
 <li><a href="symbol">symbol</a>: names of addresses</li>
 </ul>
@@ -21,7 +22,7 @@ pub(super) fn page(state: &State) -> String {
     let judgement = state.report().outlook.judgement;
     let held = format_seconds(state.uptime_seconds() - judgement.since_seconds);
     let pprof = if state.pprof {
-        "<li><a href=\"debug/pprof/\">debug/pprof/</a>: heap profiles</li>"
+        "<li><a href=\"debug/pprof/\">debug/pprof/</a>: heap profiles, <a href=\"debug/pprof/flamegraph\">flame graph</a></li>"
     } else {
         "<li>heap profiles are off (PPROF)</li>"
     };
@@ -32,6 +33,8 @@ pub(super) fn page(state: &State) -> String {
 <p>Memory is <strong>{verdict}</strong> for {held}: {evidence}.</p>
 <ul>
 <li><a href="memory">memory</a>: where the resident bytes are, slopes and verdict</li>
+<li><a href="culprits?format=text">culprits</a>: which call sites grow</li>
+<li><a href="doctor">doctor</a>: whether profiles show what they should</li>
 <li><a href="metrics">metrics</a>: for Prometheus</li>
 {pprof}
 <li><a href="livez">livez</a>, <a href="readyz">readyz</a></li>

@@ -9,7 +9,9 @@ use hyper::header::{CONTENT_DISPOSITION, HeaderName, HeaderValue, RETRY_AFTER, X
 use hyper::{Method, Request, StatusCode};
 
 use super::routes::{Answer, text, typed};
+use crate::profile::live::View;
 use crate::profile::profiler::{Kind, ProfileError, Profiler, Query};
+use crate::quantity;
 
 /// Seconds that a difference may take.
 const SECONDS_MAX: u16 = 3_600;
@@ -88,7 +90,7 @@ pub(super) async fn symbol(profiler: &Profiler, request: Request<Incoming>) -> A
     plain(lines)
 }
 
-fn refusal(refused: &ProfileError) -> Answer {
+pub(super) fn refusal(refused: &ProfileError) -> Answer {
     let message = refused.to_string();
     match refused {
         ProfileError::Disabled => error(StatusCode::NOT_FOUND, message),
@@ -97,11 +99,12 @@ fn refusal(refused: &ProfileError) -> Answer {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             answer
         }
+        ProfileError::NeedsLiveTable | ProfileError::Nothing => error(StatusCode::NOT_FOUND, message),
         ProfileError::Failed(_) => error(StatusCode::INTERNAL_SERVER_ERROR, message),
     }
 }
 
-fn error(status: StatusCode, message: impl Into<String>) -> Answer {
+pub(super) fn error(status: StatusCode, message: impl Into<String>) -> Answer {
     let mut answer = text(status, message.into() + "\n");
     answer.headers_mut().insert(X_GO_PPROF, HeaderValue::from_static("1"));
     without_sniffing(answer)
@@ -111,34 +114,61 @@ fn plain(body: impl Into<Bytes>) -> Answer {
     without_sniffing(text(StatusCode::OK, body))
 }
 
-fn without_sniffing(mut answer: Answer) -> Answer {
+pub(super) fn without_sniffing(mut answer: Answer) -> Answer {
     answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
 }
 
+/// The first value of a parameter, as it stands there.
+pub(super) fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (key == name).then_some(value)
+    })
+}
+
+pub(super) fn parse_seconds(query: &str) -> Result<Option<u16>, &'static str> {
+    match parameter(query, "seconds").map(str::parse) {
+        None => Ok(None),
+        Some(Ok(seconds)) if (1..=SECONDS_MAX).contains(&seconds) => Ok(Some(seconds)),
+        Some(_) => Err("seconds must be a whole number from 1 to 3600"),
+    }
+}
+
 /// As Go reads them: the first of each counts, unknown ones are ignored.
 fn parse_query(kind: Kind, query: &str) -> Result<Query, &'static str> {
-    let parameter = |name: &str| {
-        query.split('&').find_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (key == name).then_some(value)
-        })
-    };
-    let switch = |name: &str, message| match parameter(name) {
+    let switch = |name: &str, message| match parameter(query, name) {
         None => Ok(false),
         Some(value) => value.parse::<u32>().map(|number| number > 0).map_err(|_| message),
     };
-    let seconds = match parameter("seconds").map(str::parse) {
-        None => None,
-        Some(Ok(seconds)) if (1..=SECONDS_MAX).contains(&seconds) => Some(seconds),
-        Some(_) => return Err("seconds must be a whole number from 1 to 3600"),
-    };
+    let seconds = parse_seconds(query)?;
     let debug = switch("debug", "debug must be a whole number")?;
     let gc = switch("gc", "gc must be a whole number")?;
     if seconds.is_some() && debug {
         return Err("seconds and debug cannot be combined: a difference has no text form");
     }
-    Ok(Query { kind, seconds, debug, gc })
+    let is_previous = match parameter(query, "process") {
+        None | Some("current") => false,
+        Some("previous") if seconds.is_none() && parameter(query, "min_age").is_none() => true,
+        Some("previous") => {
+            return Err("of a previous process there is its end and its peak, no difference and no ages");
+        }
+        Some(_) => return Err("process must be current or previous"),
+    };
+    let view = match (parameter(query, "at"), parameter(query, "min_age")) {
+        (None, None) if is_previous => View::Previous { at_peak: false },
+        (Some("peak"), None) if is_previous => View::Previous { at_peak: true },
+        (None, None) => View::Now,
+        (Some("peak"), None) if seconds.is_none() => View::Peak,
+        (Some("peak"), None) => return Err("at=peak is one moment, without a difference: leave seconds out"),
+        (Some(_), None) => return Err("at must be peak"),
+        (None, Some(age)) => match quantity::parse_duration(age) {
+            Ok(age) => View::Survivors { min_age_seconds: age.as_secs() },
+            Err(_) => return Err("min_age must be a duration such as 10m"),
+        },
+        (Some(_), Some(_)) => return Err("at and min_age cannot be combined: no ages are kept of the peak"),
+    };
+    Ok(Query { kind, seconds, debug, gc, view })
 }
 
 /// What is no address is passed over.
@@ -163,7 +193,14 @@ mod tests {
         assert_eq!(parse(""), Ok((None, false, false)));
         assert_eq!(parse("debug=1&gc=1&x=y"), Ok((None, true, true)));
         assert_eq!(parse("seconds=3600&debug=0"), Ok((Some(3600), false, false)));
+        let view = |query| parse_query(Kind::Heap, query).map(|query| query.view);
+        assert_eq!(view("at=peak"), Ok(View::Peak));
+        assert_eq!(view("min_age=10m&debug=1"), Ok(View::Survivors { min_age_seconds: 600 }));
+        assert_eq!(view("process=previous&at=peak"), Ok(View::Previous { at_peak: true }));
         for wrong in [
+            "process=next",
+            "process=previous&min_age=1m",
+            "process=previous&seconds=1",
             "seconds=0",
             "seconds=3601",
             "seconds=-1",
@@ -174,6 +211,11 @@ mod tests {
             "debug=x",
             "gc=yes",
             "seconds=5&debug=1",
+            "seconds=5&at=peak",
+            "at=noon",
+            "min_age=",
+            "min_age=old",
+            "min_age=1m&at=peak",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -4,8 +4,10 @@ use std::io;
 
 use serde::Serialize;
 
+use crate::livetable::{self, Adopted};
 use crate::state::State;
 use crate::trend::Slope;
+use crate::verdict::Verdict;
 
 /// Numbers are bytes, bytes per second or seconds, as their names say; a time that is not near is `null`.
 #[derive(Debug, Serialize)]
@@ -26,8 +28,18 @@ pub(super) struct Memory {
     time_to_limit_low_seconds: Option<f64>,
     time_to_limit_high_seconds: Option<f64>,
     trajectory_degrees: f64,
-    /// How the process before this one ended: nothing is kept of it yet.
-    previous: Option<()>,
+    /// The newest process with this state directory that did not end by itself.
+    previous: Option<Previous>,
+}
+
+#[derive(Debug, Serialize)]
+struct Previous {
+    end: &'static str,
+    uptime_seconds: f64,
+    /// `null` where it ended before anything was said.
+    verdict: Option<&'static str>,
+    /// Where this process serves it.
+    last_profile: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,8 +86,19 @@ pub(super) fn memory(state: &State) -> io::Result<Memory> {
         time_to_limit_low_seconds: time.map(|time| time.low_seconds).filter(|seconds| seconds.is_finite()),
         time_to_limit_high_seconds: time.map(|time| time.high_seconds).filter(|seconds| seconds.is_finite()),
         trajectory_degrees: judgement.trajectory_degrees,
-        previous: None,
+        previous: livetable::current().and_then(|live| live.predecessors().first()).map(Previous::from),
     })
+}
+
+impl From<&Adopted> for Previous {
+    fn from(gone: &Adopted) -> Self {
+        Self {
+            end: gone.end.name(),
+            uptime_seconds: gone.uptime_seconds,
+            verdict: gone.verdict.map(Verdict::name),
+            last_profile: "/debug/pprof/heap?process=previous",
+        }
+    }
 }
 
 impl From<&Slope> for WindowSlope {

@@ -4,9 +4,12 @@
 //! /                     a page of links
 //! /metrics              Prometheus, text format 0.0.4
 //! /memory               the memory equation, slopes and verdict as JSON
+//! /culprits             the call sites that grow; parameters since, format
+//! /doctor               whether the agent sees what it should, as a page or JSON; parameters format, self_test
 //! /debug/pprof/         what there is to profile
-//! /debug/pprof/heap     pprof profile of live memory; parameters seconds, debug, gc
+//! /debug/pprof/heap     pprof profile of live memory; parameters seconds, debug, gc, min_age, at=peak, process
 //! /debug/pprof/allocs   the same, seen by allocations
+//! /debug/pprof/flamegraph  a page, a picture or text; parameters type, seconds, format
 //! /debug/pprof/cmdline  the program's arguments
 //! /debug/pprof/symbol   names of addresses, GET or POST
 //! /livez                200 while the agent runs
@@ -24,7 +27,7 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use prometheus::Registry;
 
-use super::{page, pprof, report};
+use super::{culprits, doctor, flamegraph, page, pprof, report};
 use crate::metrics;
 use crate::profile::profiler::{Kind, Profiler};
 use crate::state::State;
@@ -43,9 +46,12 @@ enum Route {
     Page,
     Metrics,
     Memory,
+    Culprits,
+    Doctor,
     PprofIndex,
     PprofHeap,
     PprofAllocs,
+    PprofFlamegraph,
     PprofCmdline,
     PprofSymbol,
     Live,
@@ -58,9 +64,12 @@ impl Route {
             "/" => Self::Page,
             "/metrics" => Self::Metrics,
             "/memory" => Self::Memory,
+            "/culprits" => Self::Culprits,
+            "/doctor" => Self::Doctor,
             "/debug/pprof/" if pprof => Self::PprofIndex,
             "/debug/pprof/heap" if pprof => Self::PprofHeap,
             "/debug/pprof/allocs" if pprof => Self::PprofAllocs,
+            "/debug/pprof/flamegraph" if pprof => Self::PprofFlamegraph,
             "/debug/pprof/cmdline" if pprof => Self::PprofCmdline,
             "/debug/pprof/symbol" if pprof => Self::PprofSymbol,
             "/livez" => Self::Live,
@@ -93,6 +102,9 @@ impl Routes {
             Route::Page => typed("text/html; charset=utf-8", page::page(&self.state)),
             Route::Metrics => typed(metrics::CONTENT_TYPE, metrics::encode(&self.registry)),
             Route::Memory => memory(&self.state),
+            Route::Culprits => culprits::culprits(&self.profiler, query).await,
+            Route::Doctor => doctor::doctor(&self.state, &self.profiler, request.headers(), query).await,
+            Route::PprofFlamegraph => flamegraph::flamegraph(&self.profiler, query).await,
             Route::PprofIndex => typed("text/html; charset=utf-8", page::PPROF_INDEX),
             Route::PprofHeap => pprof::profile(&self.profiler, Kind::Heap, query).await,
             Route::PprofAllocs => pprof::profile(&self.profiler, Kind::Allocs, query).await,

@@ -94,10 +94,23 @@ impl Count {
     }
 }
 
+impl Sample {
+    /// Nothing lives, and nothing was ever allocated.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.inuse.is_zero() && self.alloc.is_none_or(Count::is_zero)
+    }
+}
+
 impl Profile {
     /// Whether allocations since the start are counted next to live ones.
     pub(crate) fn counts_allocations(&self) -> bool {
         self.samples.iter().any(|sample| sample.alloc.is_some())
+    }
+
+    /// The address of every call in it, with repetitions.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = u64> {
+        let stacks = self.samples.iter().flat_map(|sample| &sample.stack);
+        stacks.map(|return_address| return_address.saturating_sub(1))
     }
 
     /// Adds samples of equal stacks up. The order of first appearance is kept.
@@ -139,7 +152,7 @@ impl Profile {
                 alloc: then.alloc.map(|_| Count::default()),
             });
         }
-        self.samples.retain(|sample| !sample.inuse.is_zero() || sample.alloc.is_some_and(|count| !count.is_zero()));
+        self.samples.retain(|sample| !sample.is_nothing());
         self.duration_nanos = self.taken_unix_nanos.saturating_sub(before.taken_unix_nanos).max(0);
         self
     }

@@ -10,7 +10,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,9 +20,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::dump::{self, CaptureError};
+use super::growth::{self, GrowthWatch};
+use super::live::{self, View};
 use super::model::Profile;
 use super::{encode, parse_maps, strip, text};
 use crate::jemalloc::prof::{self, OwnArena};
+use crate::livetable;
+use crate::symbols::Symbols;
 use crate::symbols::resolve::{self, Resolver};
 
 /// Differences (`seconds=N`) that wait for their second half at a time; each holds a profile meanwhile.
@@ -49,6 +53,8 @@ pub(crate) struct Query {
     pub(crate) debug: bool,
     /// Give unused pages back to the kernel first.
     pub(crate) gc: bool,
+    /// Which samples. All but [`View::Now`] need the live table.
+    pub(crate) view: View,
 }
 
 /// Why there is no profile. The text is for clients.
@@ -58,6 +64,10 @@ pub(crate) enum ProfileError {
     Disabled,
     #[error("another heap profile is being taken, try again")]
     Busy,
+    #[error("this view of the heap needs the live table, which is not in use: see /doctor")]
+    NeedsLiveTable,
+    #[error("there is none: no peak yet, or no earlier process that left a profile")]
+    Nothing,
     #[error("{0}")]
     Failed(String),
 }
@@ -86,12 +96,23 @@ struct Metrics {
     failures: IntCounter,
 }
 
-#[derive(Debug)]
 enum Job {
     Take(Query, Reply<Rendered>),
-    Capture { gc: bool, reply: Reply<Profile> },
+    Capture {
+        query: Query,
+        reply: Reply<Profile>,
+    },
     TakeSince(Box<Profile>, Query, Reply<Rendered>),
     Symbolize(Vec<u64>, Reply<Vec<(u64, String)>>),
+    /// What another view of the heap wants done on the thread.
+    Work(Box<dyn FnOnce(&mut Workshop) + Send>),
+}
+
+/// What the thread keeps between jobs.
+pub(crate) struct Workshop {
+    pub(crate) resolver: Resolver,
+    pub(super) growth: GrowthWatch,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -135,10 +156,42 @@ impl Profiler {
         };
         let _waiting = self.waiting_deltas.try_acquire().map_err(|_| ProfileError::Busy)?;
         let permit = self.permit_soon().await?;
-        let before = self.ask(permit, |reply| Job::Capture { gc: query.gc, reply }).await?;
+        let before = self.ask(permit, |reply| Job::Capture { query, reply }).await?;
         tokio::time::sleep(Duration::from_secs(seconds.into())).await;
         let permit = self.permit_soon().await?;
         self.ask(permit, |reply| Job::TakeSince(Box::new(before), query, reply)).await
+    }
+
+    /// Takes a profile, or a difference over some seconds, and has it rendered on the thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Profiler::profile`].
+    pub(crate) async fn view<T: Send + 'static>(
+        &self,
+        seconds: Option<u16>,
+        render: impl FnOnce(&Profile, &Symbols) -> T + Send + 'static,
+    ) -> Result<T, ProfileError> {
+        if !prof::is_compiled_in() {
+            return Err(ProfileError::Disabled);
+        }
+        let mut before = None;
+        let mut _waiting = None;
+        if let Some(seconds) = seconds {
+            _waiting = Some(self.waiting_deltas.try_acquire().map_err(|_| ProfileError::Busy)?);
+            before = Some(self.work(|shop| shop.capture()).await?);
+            tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+        }
+        self.work(move |shop| {
+            let mut profile = shop.capture()?;
+            if let Some(before) = &before {
+                profile = profile.delta(before);
+            }
+            let symbols = shop.resolver.resolve(profile.addresses(), &profile.mappings);
+            strip::start_at_program(&mut profile, symbols);
+            Ok(render(&profile, symbols))
+        })
+        .await
     }
 
     /// The functions at addresses as they stand in a profile's locations, in the order given. Those without a name
@@ -153,6 +206,19 @@ impl Profiler {
         }
         let permit = self.permit_soon().await?;
         self.ask(permit, |reply| Job::Symbolize(addresses, reply)).await
+    }
+
+    /// Does a piece of work on the thread, as soon as it is free. It must not wait for anything.
+    ///
+    /// # Errors
+    ///
+    /// `Busy` while another job takes too long, and what the work returns.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Workshop) -> Result<T, ProfileError> + Send + 'static,
+    ) -> Result<T, ProfileError> {
+        let permit = self.permit_soon().await?;
+        self.ask(permit, |reply| Job::Work(Box::new(move |shop| reply.send(work(shop))))).await
     }
 
     /// `heap_profile_duration_seconds` and `heap_profile_failures_total`.
@@ -214,32 +280,44 @@ impl Metrics {
 fn run(queue: &Receiver<Job>, metrics: &Metrics) {
     prof::exclude_this_thread();
     let arena = OwnArena::bind_this_thread();
-    let mut resolver = Resolver::default();
-    while let Ok(job) = queue.recv() {
+    let mut shop =
+        Workshop { resolver: Resolver::default(), growth: GrowthWatch::new(Instant::now()), metrics: metrics.clone() };
+    loop {
+        let job = match queue.recv_timeout(shop.growth.due_in(Instant::now())) {
+            Ok(job) => Some(job),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         // Debug information is input from outside: a panic over it ends the job and not the thread.
-        let outcome = catch_unwind(AssertUnwindSafe(|| perform(job, &mut resolver, metrics)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| match job {
+            Some(job) => perform(job, &mut shop),
+            None => growth::look(&mut shop),
+        }));
         if outcome.is_err() {
             metrics.failures.inc();
-            resolver = Resolver::default();
+            shop.resolver = Resolver::default();
         }
-        resolver.trim();
+        shop.resolver.trim();
         if let Some(arena) = &arena {
             arena.purge();
         }
     }
 }
 
-fn perform(job: Job, resolver: &mut Resolver, metrics: &Metrics) {
+fn perform(job: Job, shop: &mut Workshop) {
+    let (resolver, metrics) = (&mut shop.resolver, &shop.metrics);
     match job {
+        Job::Work(work) => work(shop),
         Job::Take(query, reply) => {
-            let rendered = metrics.observe(|| Ok(render(capture(query.gc)?, query, resolver)));
+            let rendered = metrics.observe(|| Ok(render(capture(query.gc, query.view)?, query, resolver)));
             reply.send(rendered);
         }
-        Job::Capture { gc, reply } => {
-            reply.send(metrics.observe(|| capture(gc)));
+        Job::Capture { query, reply } => {
+            reply.send(metrics.observe(|| capture(query.gc, query.view)));
         }
         Job::TakeSince(before, query, reply) => {
-            let rendered = metrics.observe(|| Ok(render(capture(query.gc)?.delta(&before), query, resolver)));
+            let rendered =
+                metrics.observe(|| Ok(render(capture(query.gc, query.view)?.delta(&before), query, resolver)));
             reply.send(rendered);
         }
         Job::Symbolize(addresses, reply) => {
@@ -248,32 +326,56 @@ fn perform(job: Job, resolver: &mut Resolver, metrics: &Metrics) {
     }
 }
 
-impl Metrics {
-    fn observe<T>(&self, work: impl FnOnce() -> Result<T, CaptureError>) -> Result<T, ProfileError> {
-        let started = Instant::now();
-        let outcome = work();
-        match &outcome {
-            Ok(_) => self.durations.observe(started.elapsed().as_secs_f64()),
-            Err(error) => {
-                self.failures.inc();
-                tracing::warn!(error = error as &dyn std::error::Error, "no heap profile");
-            }
-        }
-        outcome.map_err(|_| ProfileError::Failed("the heap profile could not be taken, see the log".to_owned()))
+impl Workshop {
+    /// The heap now; counted and timed as a profile.
+    pub(crate) fn capture(&self) -> Result<Profile, ProfileError> {
+        self.metrics.observe(|| capture(false, View::Now))
     }
 }
 
-fn capture(gc: bool) -> Result<Profile, CaptureError> {
+impl Metrics {
+    fn observe<T>(&self, work: impl FnOnce() -> Result<T, NotTaken>) -> Result<T, ProfileError> {
+        let started = Instant::now();
+        let outcome = work();
+        outcome.inspect(|_| self.durations.observe(started.elapsed().as_secs_f64())).map_err(
+            |not_taken| match not_taken {
+                NotTaken::Refused(refused) => refused,
+                NotTaken::Failed(error) => {
+                    self.failures.inc();
+                    tracing::warn!(error = &error as &dyn std::error::Error, "no heap profile");
+                    ProfileError::Failed("the heap profile could not be taken, see the log".to_owned())
+                }
+            },
+        )
+    }
+}
+
+/// Why a job ended without a profile.
+enum NotTaken {
+    /// The client asked for what is not there.
+    Refused(ProfileError),
+    Failed(CaptureError),
+}
+
+fn capture(gc: bool, view: View) -> Result<Profile, NotTaken> {
     if gc {
         prof::purge_all();
     }
-    dump::capture()
+    match livetable::current() {
+        Some(table) => live::capture(table, view).ok_or(NotTaken::Refused(ProfileError::Nothing)),
+        None if view != View::Now => Err(NotTaken::Refused(ProfileError::NeedsLiveTable)),
+        None => dump::capture().map_err(NotTaken::Failed),
+    }
 }
 
 fn render(mut profile: Profile, query: Query, resolver: &mut Resolver) -> Rendered {
     let addresses = profile.samples.iter().flat_map(|sample| sample.stack.iter());
     let addresses = addresses.map(|return_address| return_address.saturating_sub(1));
-    let symbols = resolver.resolve(addresses, &profile.mappings);
+    let symbols = match query.view {
+        // Files may have changed since that process ended: then there are addresses and build ids, and no names.
+        View::Previous { .. } => resolver.resolve(addresses, &resolve::unchanged(&profile.mappings)),
+        View::Now | View::Survivors { .. } | View::Peak => resolver.resolve(addresses, &profile.mappings),
+    };
     strip::start_at_program(&mut profile, symbols);
     let body = if query.debug {
         text::go_text(&profile, symbols).into_bytes()

@@ -51,7 +51,7 @@ impl ObjectFile {
         Some(file_offset.wrapping_sub(segment.file_offset).wrapping_add(segment.address))
     }
 
-    fn parse<'data>(data: impl ReadRef<'data>) -> Option<ObjectFile> {
+    pub(super) fn parse<'data>(data: impl ReadRef<'data>) -> Option<ObjectFile> {
         let header = FileHeader64::<Endianness>::parse(data).ok()?;
         let endian = header.endian().ok()?;
         let mut object = ObjectFile::default();

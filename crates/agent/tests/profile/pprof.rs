@@ -46,7 +46,33 @@ impl Decoded {
     pub(crate) fn from_gzip(body: &[u8]) -> Decoded {
         let mut raw = Vec::new();
         flate2::read::GzDecoder::new(body).read_to_end(&mut raw).expect("gzip");
-        decode(&raw)
+        let decoded = decode(&raw);
+        decoded.assert_valid();
+        decoded
+    }
+
+    /// What google/pprof's `CheckValid` and its readers take for granted.
+    fn assert_valid(&self) {
+        assert!(self.time_nanos >= 0 && self.duration_nanos >= 0);
+        assert_eq!(self.period_type, "space/bytes");
+        assert!(self.period >= 0);
+        let default = format!("{}/", self.default_sample_type);
+        assert!(self.sample_types.iter().any(|kind| kind.starts_with(&default)), "{default}");
+        for mapping in &self.mappings {
+            assert!(mapping.start < mapping.limit && !mapping.filename.is_empty(), "{mapping:?}");
+            assert_eq!(mapping.offset % 4096, 0, "{mapping:?}");
+            assert!(mapping.build_id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{mapping:?}");
+        }
+        let named = self.locations.values().any(|location| location.mapping_id == 1 && !location.lines.is_empty());
+        assert!(!named || self.mappings[0].has[0], "pprof would look for names by itself");
+        for location in self.locations.values() {
+            let mapping = location.mapping_id.checked_sub(1).map(|place| &self.mappings[place as usize]);
+            assert!(mapping.is_none_or(|mapping| (mapping.start..mapping.limit).contains(&location.address)));
+        }
+        for sample in &self.samples {
+            assert_eq!(sample.values.len(), self.sample_types.len());
+            assert!(sample.location_ids.iter().all(|id| self.locations.contains_key(id)));
+        }
     }
 
     /// The functions of a sample, the leaf first.

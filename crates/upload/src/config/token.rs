@@ -43,7 +43,9 @@ impl Access {
                 )));
             }
         };
-        Token::new(&secret).map(Self::Given).ok_or_else(|| refused(format!("{source} is empty")))
+        Token::new(&secret)
+            .map(Self::Given)
+            .ok_or_else(|| refused(format!("{source} holds no token of printable characters without spaces")))
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn read(service: &Service, name: &str, request: &Request<Incomi
         Range::Part { first, last } => (StatusCode::PARTIAL_CONTENT, first, last + 1),
         Range::Unsatisfiable => return Err(Refusal::Range(meta.bytes)),
     };
-    let mut reply = Response::new(ReplyBody::File(FileBody::new(file, start, end)));
+    let mut reply = Response::new(ReplyBody::File(FileBody::new(file, start, end, &service.ledger)));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     put_validators(headers, &validators);

@@ -1,7 +1,9 @@
 use std::error::Error;
+use std::io;
 
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
+use rustix::io::Errno;
 use serde::Serialize;
 use tracing::error;
 
@@ -30,6 +32,8 @@ pub enum Refusal {
     Unauthorized,
     #[error("the server is shutting down")]
     Draining,
+    #[error("the store cannot commit files")]
+    Unready,
     #[error("the request has neither Content-Length nor chunked coding")]
     LengthRequired,
     #[error("the body is larger than {0} bytes")]
@@ -66,6 +70,10 @@ pub enum Refusal {
     Range(u64),
     #[error("too many events wait to be delivered")]
     OutboxFull,
+    #[error("the memory budget is spent by other uploads")]
+    NoMemory,
+    #[error("too many files are open")]
+    Busy,
     #[error("the disk is full")]
     NoSpace,
     #[error("the server failed to store or read the file")]
@@ -106,7 +114,9 @@ impl Refusal {
             }
             Self::Range(_) => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::NoFile => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Draining | Self::OutboxFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Draining | Self::Unready | Self::OutboxFull | Self::NoMemory | Self::Busy => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -144,7 +154,7 @@ impl Refusal {
                     headers.insert(header::CONTENT_RANGE, value);
                 }
             }
-            Self::Draining | Self::OutboxFull => {
+            Self::Draining | Self::Unready | Self::OutboxFull | Self::NoMemory | Self::Busy => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
             _ => {}
@@ -165,6 +175,10 @@ impl Refusal {
     }
 }
 
+fn is_want_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
 impl From<BodyError> for Refusal {
     fn from(error: BodyError) -> Self {
         match error {
@@ -180,6 +194,7 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NoSpace { .. } => Self::NoSpace,
+            StoreError::Io { source, .. } if is_want_of_descriptors(&source) => Self::Busy,
             other => Self::internal(&other),
         }
     }

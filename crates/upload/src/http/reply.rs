@@ -11,8 +11,13 @@ use hyper::{Response, StatusCode, header};
 use serde::Serialize;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// Read from a file at once, for an answer.
-const READ_BYTES: u64 = 128 << 10;
+use crate::ledger::{Ledger, Permit};
+
+/// Read from a file at once, for an answer, where the memory budget has room for it.
+const READ_BYTES: usize = 128 << 10;
+
+/// The same where it has none.
+const READ_BYTES_MIN: usize = 8 << 10;
 
 /// An answer.
 pub type Reply = Response<ReplyBody>;
@@ -33,12 +38,16 @@ pub struct FileBody {
     at: u64,
     end: u64,
     reading: Option<JoinHandle<io::Result<Bytes>>>,
+    step_bytes: usize,
+    _memory: Option<Permit>,
 }
 
 impl FileBody {
-    /// The bytes from `start` up to `end`.
-    pub(super) fn new(file: File, start: u64, end: u64) -> Self {
-        Self { file: Arc::new(file), at: start, end, reading: None }
+    /// The bytes from `start` up to `end`. Two steps are in memory: one that is read, one that is sent.
+    pub(super) fn new(file: File, start: u64, end: u64, ledger: &Ledger) -> Self {
+        let memory = ledger.spare(2 * READ_BYTES);
+        let step_bytes = if memory.is_some() { READ_BYTES } else { READ_BYTES_MIN };
+        Self { file: Arc::new(file), at: start, end, reading: None, step_bytes, _memory: memory }
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
@@ -47,7 +56,7 @@ impl FileBody {
         }
         let reading = self.reading.get_or_insert_with(|| {
             let (file, at) = (Arc::clone(&self.file), self.at);
-            let bytes = usize::try_from((self.end - at).min(READ_BYTES)).unwrap_or(usize::MAX);
+            let bytes = usize::try_from(self.end - at).unwrap_or(usize::MAX).min(self.step_bytes);
             spawn_blocking(move || {
                 let mut buffer = vec![0; bytes];
                 file.read_exact_at(&mut buffer, at)?;

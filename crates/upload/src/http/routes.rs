@@ -40,6 +40,10 @@ impl Service {
             self.metrics.count(refusal.outcome());
             return self.refuse(request, &refusal);
         }
+        let Some(_memory) = self.ledger.admit(self.limits.memory_wait_max).await else {
+            self.metrics.count(Refusal::NoMemory.outcome());
+            return self.refuse(request, &Refusal::NoMemory);
+        };
         let in_flight = self.metrics.begin();
         let answer = match name {
             None => uploads::form(self, request).await,
@@ -109,12 +113,14 @@ impl Service {
     }
 
     fn readyz(&self) -> Reply {
-        if self.readiness.is_ready() {
-            reply::text(StatusCode::OK, "ok\n")
-        } else {
+        if !self.readiness.is_ready() {
             let mut reply = Refusal::Draining.reply();
             close(&mut reply);
             reply
+        } else if !self.health.is_good() {
+            Refusal::Unready.reply()
+        } else {
+            reply::text(StatusCode::OK, "ok\n")
         }
     }
 }

@@ -14,11 +14,13 @@ use tokio::task::JoinHandle;
 use super::{Refusal, Reply, Service, reply};
 use crate::admission;
 use crate::body::{Arrival, Intake};
+use crate::connection::ReadBuffer;
 use crate::digest::{self, REPR_DIGEST, Sha256Value};
 use crate::event::FileObject;
 use crate::filename::{percent_decoded, stored_name};
 use crate::multipart::form::{FilePart, Part};
-use crate::multipart::{Boundary, Event, Parser};
+use crate::multipart::{Boundary, Event, Parser, stored_content_type};
+use crate::spool::Hold;
 use crate::store::{FileMeta, Sealed};
 use crate::writer::{DigestPlan, FileWriter, SealError};
 
@@ -62,8 +64,8 @@ pub(super) async fn raw(service: &Service, request: Request<Incoming>, name: &st
             Err(Refusal::BodyTooLarge(bytes_max)) => return Err(Refusal::FileTooLarge(bytes_max)),
             other => other?,
         }
-        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let meta = new_meta(None, stored_name(&sent), content_type.map(str::to_owned));
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| stored_content_type(value.as_bytes()));
+        let meta = new_meta(None, stored_name(&sent), content_type);
         Ok((meta, digest::promised(headers)?))
     };
     let (meta, promised) = match checked() {
@@ -80,11 +82,13 @@ pub(super) async fn raw(service: &Service, request: Request<Incoming>, name: &st
 
 impl Service {
     fn intake(&self, request: Request<Incoming>) -> Intake {
-        Intake::new(request.into_body(), &self.limits, self.metrics.received_bytes.clone())
+        let read_buffer = request.extensions().get::<ReadBuffer>().cloned().unwrap_or_default();
+        let hold = self.threshold.hold(&self.ledger, read_buffer);
+        Intake::new(request.into_body(), &self.limits, self.metrics.received_bytes.clone(), hold)
     }
 
-    fn writer(&self, promised: Option<Sha256Value>) -> FileWriter {
-        FileWriter::new(self.store.clone(), DigestPlan { keep: self.digest, promised })
+    fn writer(&self, hold: &Hold, promised: Option<Sha256Value>) -> FileWriter {
+        FileWriter::new(self.store.clone(), hold.clone(), DigestPlan { keep: self.digest, promised })
     }
 }
 
@@ -94,11 +98,11 @@ async fn receive_file(
     meta: FileMeta,
     promised: Option<Sha256Value>,
 ) -> Result<Sealed, Refusal> {
-    let mut writer = service.writer(promised);
+    let mut writer = service.writer(intake.hold(), promised);
     loop {
         match intake.next().await? {
             Arrival::Frame(frame) => push(service, &mut writer, frame).await?,
-            Arrival::Lull => writer.flush().await?,
+            Arrival::Lull => writer.settle().await?,
             Arrival::End => return Ok(writer.seal(meta).await?.await??),
         }
     }
@@ -112,7 +116,7 @@ async fn receive_form(
 ) -> Result<Vec<Sealed>, Refusal> {
     let mut parser = Parser::new(boundary, service.limits.multipart);
     let mut body_sha256 = promised.map(|_| Sha256::new());
-    let mut form = FormFiles::new(service);
+    let mut form = FormFiles::new(service, intake.hold().clone());
     loop {
         match parser.next_event()? {
             Event::PartHead(head) => form.begin(head.into()),
@@ -126,7 +130,7 @@ async fn receive_form(
                     }
                     parser.feed(frame);
                 }
-                Arrival::Lull => form.flush().await?,
+                Arrival::Lull => form.settle().await?,
                 Arrival::End => parser.end_of_input()?,
             },
         }
@@ -148,6 +152,7 @@ async fn receive_form(
 /// The files of a form as they come. Dropped, they are gone.
 struct FormFiles<'a> {
     service: &'a Service,
+    hold: Hold,
     part: Option<OpenPart>,
     sealing: VecDeque<JoinHandle<Result<Sealed, SealError>>>,
     sealed: Vec<Sealed>,
@@ -160,14 +165,14 @@ enum OpenPart {
 }
 
 impl<'a> FormFiles<'a> {
-    fn new(service: &'a Service) -> Self {
-        Self { service, part: None, sealing: VecDeque::new(), sealed: Vec::new(), plain_fields_bytes: 0 }
+    fn new(service: &'a Service, hold: Hold) -> Self {
+        Self { service, hold, part: None, sealing: VecDeque::new(), sealed: Vec::new(), plain_fields_bytes: 0 }
     }
 
     fn begin(&mut self, part: Part) {
         self.part = Some(match part {
             Part::Field => OpenPart::Field,
-            Part::File(part) => OpenPart::File { part, writer: Box::new(self.service.writer(None)) },
+            Part::File(part) => OpenPart::File { part, writer: Box::new(self.service.writer(&self.hold, None)) },
         });
     }
 
@@ -182,9 +187,9 @@ impl<'a> FormFiles<'a> {
         }
     }
 
-    async fn flush(&mut self) -> Result<(), Refusal> {
+    async fn settle(&mut self) -> Result<(), Refusal> {
         if let Some(OpenPart::File { writer, .. }) = &mut self.part {
-            writer.flush().await?;
+            writer.settle().await?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::parser::Malformed;
 /// The longest name of a form field that is kept.
 const FIELD_NAME_BYTES_MAX: usize = 1 << 10;
 
-/// The longest part Content-Type that is kept; a longer one counts as none.
+/// The longest Content-Type that is kept; a longer one counts as none.
 const CONTENT_TYPE_BYTES_MAX: usize = 255;
 
 /// What a part says about itself.
@@ -43,7 +43,7 @@ pub(super) fn parse(lines: &[u8]) -> Result<PartHead, Malformed> {
         }
     }
     let (name, filename) = names(disposition.ok_or(Malformed::Head("it has no Content-Disposition"))?)?;
-    Ok(PartHead { name, filename, content_type: content_type.and_then(presentable) })
+    Ok(PartHead { name, filename, content_type: content_type.and_then(stored_content_type) })
 }
 
 fn names(disposition: &[u8]) -> Result<(String, Option<String>), Malformed> {
@@ -84,7 +84,8 @@ fn unescape(value: &[u8]) -> String {
         .fold(text.into_owned(), |text, (escape, plain)| text.replace(escape, plain))
 }
 
-fn presentable(value: &[u8]) -> Option<String> {
+/// A Content-Type that can be stored and sent again: printable, and of bounded length.
+pub(crate) fn stored_content_type(value: &[u8]) -> Option<String> {
     let short = !value.is_empty() && value.len() <= CONTENT_TYPE_BYTES_MAX;
     let printable = value.iter().all(|b| matches!(b, b' '..=b'~'));
     (short && printable).then(|| String::from_utf8_lossy(value).into_owned())

@@ -1,6 +1,6 @@
 //! How far the events are: what the committer, the publisher, the metrics and the drain tell each other.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
@@ -23,12 +23,46 @@ struct State {
     stopping: bool,
     /// A committed form waits for its renames, or the journal cannot be trusted: nothing more is accepted.
     stuck: bool,
+    /// A thread ended that has work to do as long as the process lives.
+    deserted: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Progress {
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// Whether forms can be committed. Cheap to clone, and to ask.
+#[derive(Debug, Clone)]
+pub struct Health {
+    progress: Arc<Progress>,
+}
+
+impl Health {
+    pub(crate) fn new(progress: &Arc<Progress>) -> Self {
+        Self { progress: Arc::clone(progress) }
+    }
+
+    /// `false` while a committed form cannot be finished, or where a thread of the outbox has ended. A Kafka that is
+    /// away is no reason why not.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        let state = self.progress.locked();
+        !state.stuck && !state.deserted
+    }
+}
+
+/// Dropped, nobody does the work any more.
+#[derive(Debug)]
+pub(crate) struct OnDuty {
+    progress: Arc<Progress>,
+}
+
+impl Drop for OnDuty {
+    fn drop(&mut self) {
+        self.progress.update(|state| state.deserted = true);
+    }
 }
 
 /// What the publisher wakes up to.
@@ -49,6 +83,7 @@ impl Progress {
             settled: Vec::new(),
             stopping: false,
             stuck: false,
+            deserted: false,
         };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -76,6 +111,11 @@ impl Progress {
 
     pub(crate) fn is_stuck(&self) -> bool {
         self.locked().stuck
+    }
+
+    /// To be held by a thread as long as it does its work, a panic included.
+    pub(crate) fn on_duty(self: &Arc<Self>) -> OnDuty {
+        OnDuty { progress: Arc::clone(self) }
     }
 
     pub(crate) fn stop(&self) {
@@ -120,5 +160,23 @@ impl Progress {
 
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_is_lost_with_a_thread_and_while_a_form_is_stuck() {
+        let progress = Arc::new(Progress::new(0, 0));
+        let (health, duty) = (Health::new(&progress), progress.on_duty());
+        assert!(health.is_good());
+        progress.stuck(true);
+        assert!(!health.is_good());
+        progress.stuck(false);
+        assert!(health.is_good());
+        drop(duty);
+        assert!(!health.is_good());
     }
 }

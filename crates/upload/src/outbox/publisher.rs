@@ -69,6 +69,7 @@ impl Publisher {
     }
 
     fn run(mut self) {
+        let _duty = self.progress.on_duty();
         loop {
             let now = Instant::now();
             let until = if now < self.paused_until { self.paused_until.min(now + TICK) } else { now + TICK };

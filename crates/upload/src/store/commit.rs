@@ -132,6 +132,7 @@ impl Commits {
     }
 
     fn run(mut self, queue: &Receiver<Request>) {
+        let _duty = self.progress.on_duty();
         let mut stopping = false;
         while !stopping {
             let first = if self.unfinished.is_empty() {

@@ -46,6 +46,13 @@ impl Client {
         self.answer_to(false)
     }
 
+    /// The status of an answer, where there is one.
+    pub(crate) fn status_or_closed(&mut self) -> Option<u16> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).ok()?;
+        line.split(' ').nth(1)?.parse().ok()
+    }
+
     /// The answer to a HEAD has a length and no body.
     pub(crate) fn answer_to(&mut self, head_only: bool) -> Answer {
         let mut head = String::new();

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::client::Client;
 use crate::serving::{TOKEN, until};
 
-fn program(arguments: &[&str], directory: &Path) -> Command {
+pub(crate) fn program(arguments: &[&str], directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_heapline-upload"));
     command.args(arguments).current_dir(directory).env_clear();
     command
@@ -21,14 +21,14 @@ fn check(arguments: &[&str], variables: &[(&str, &str)], directory: &Path) -> (O
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
-struct Running {
-    process: Child,
+pub(crate) struct Running {
+    pub(crate) process: Child,
     /// What it printed: where it is, and the curl line.
     lines: [String; 2],
 }
 
 impl Running {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
@@ -39,8 +39,16 @@ impl Running {
         Self { process, lines }
     }
 
-    fn client(&self) -> Client {
-        let address = self.lines[0].split_once(" on http://").unwrap().1.split_once(',').unwrap().0;
+    pub(crate) fn client(&self) -> Client {
+        self.client_of(" on http://")
+    }
+
+    pub(crate) fn admin_client(&self) -> Client {
+        self.client_of("admin on http://")
+    }
+
+    fn client_of(&self, mark: &str) -> Client {
+        let address = self.lines[0].split_once(mark).unwrap().1.split_once(',').unwrap().0;
         Client::connect(address.parse().unwrap())
     }
 
@@ -89,7 +97,12 @@ fn check_says_0_or_64_in_one_line_and_writes_nothing() {
         (&["--check", "--config", "bad.toml"], &[], 64, "bad.toml"),
         (&["--check", "--config", "bad.toml", "--drain", "1s"], &[], 64, "bad.toml"),
         (&["--check", "--config", "absent.toml"], &[], 64, "absent.toml"),
-        (&["--check", "--memory-budget", "1MiB"], &[], 64, "--memory-budget"),
+        (&["--check", "--memory-budget", "1KiB"], &[], 64, "--memory-budget"),
+        (&["--check", "--growthbook-url", "http://gb"], &[], 64, "--growthbook-client-key"),
+        (&["--check", "--growthbook-url", "https://gb"], &[], 64, "https"),
+        (&["--check", "--store", "token"], &[], 64, "--store"),
+        (&["--check", "--store", "token/below"], &[], 64, "--store"),
+        (&["--check", "--store", "not/there/yet"], &[], 0, ""),
         (&["--frobnicate"], &[], 64, "--frobnicate"),
     ] {
         let (exit, stderr) = check(arguments, variables, dir);

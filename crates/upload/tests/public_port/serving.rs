@@ -11,8 +11,10 @@ use heapline::{Readiness, WorkInFlight};
 use heapline_upload::admission::Limits;
 use heapline_upload::auth::Token;
 use heapline_upload::http::Service;
-use heapline_upload::metrics::Metrics;
+use heapline_upload::ledger::Ledger;
+use heapline_upload::metrics::{self, Metrics};
 use heapline_upload::server;
+use heapline_upload::spool::{Setting, Source, Threshold};
 use heapline_upload::store::{self, Durability, Options};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -33,16 +35,19 @@ pub(crate) struct Server {
     thread: Option<JoinHandle<usize>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) digest: bool,
     pub(crate) drain: Duration,
+    pub(crate) ledger: Ledger,
+    pub(crate) threshold: Threshold,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { limits: Limits::default(), digest: true, drain: PATIENCE }
+        let threshold = Threshold::new(Setting { bytes: 0, source: Source::Default });
+        Self { limits: Limits::default(), digest: true, drain: PATIENCE, ledger: Ledger::new(64 << 20), threshold }
     }
 }
 
@@ -60,6 +65,7 @@ impl Server {
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             let opened = store::open(Options { dir, durability: Durability::None, kafka: None }).unwrap();
+            metrics::register_memory(&metrics, &setup.ledger, &setup.threshold).unwrap();
             let service = Service {
                 store: opened.store,
                 committer: opened.committer,
@@ -68,6 +74,9 @@ impl Server {
                 digest: setup.digest,
                 metrics: Metrics::register(&metrics, WorkInFlight::default()).unwrap(),
                 readiness: Readiness::new(true),
+                health: opened.outbox.health(),
+                ledger: setup.ledger,
+                threshold: setup.threshold,
             };
             let cut = runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -116,11 +125,15 @@ impl Server {
 
     /// The value of a metric, with its labels as they are written.
     pub(crate) fn metric(&self, series: &str) -> f64 {
+        self.find_metric(series).unwrap_or_else(|| panic!("no {series}"))
+    }
+
+    pub(crate) fn find_metric(&self, series: &str) -> Option<f64> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {series} in {text}")).parse().unwrap()
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        Some(value.parse().unwrap())
     }
 
     pub(crate) fn outcome(&self, outcome: &str) -> f64 {

@@ -1,0 +1,137 @@
+//! Looks at the heap on a schedule, so that `/culprits` can say what has grown since.
+
+use std::time::{Duration, Instant};
+
+use super::model::Profile;
+use super::profiler::{ProfileError, Profiler, Workshop};
+use crate::culprit::{Grouped, Moment, Report, Ring, Sites, rank};
+use crate::jemalloc::{prof, stats::HeapReader};
+
+/// Between two looks, at first.
+const INTERVAL_MIN: Duration = Duration::from_secs(10);
+/// Between two looks of a process that has run for hours.
+const INTERVAL_MAX: Duration = Duration::from_secs(600);
+/// Looks that the whole time is divided into, at least: [`Ring`] keeps about as many.
+const LOOKS: u32 = 32;
+/// Looks may take this share of a core, 1 of so many.
+const COST_SHARE: u32 = 500;
+/// The longest that the cost of one look puts the next off: the first finds all names, those after it few.
+const COST_WAIT_MAX: Duration = Duration::from_secs(60);
+/// The time without which nothing is said.
+const WINDOW_MIN: Duration = Duration::from_secs(30);
+/// A look that is closer to the one before than this is not kept.
+const SPACING_MIN: Duration = Duration::from_secs(5);
+
+/// The moments seen, and when to look again.
+pub(super) struct GrowthWatch {
+    started: Instant,
+    due: Instant,
+    newest: Option<Instant>,
+    sites: Sites,
+    ring: Ring,
+    heap: Option<HeapReader>,
+}
+
+impl GrowthWatch {
+    pub(super) fn new(now: Instant) -> GrowthWatch {
+        GrowthWatch {
+            started: now,
+            due: now + INTERVAL_MIN,
+            newest: None,
+            sites: Sites::default(),
+            ring: Ring::default(),
+            heap: HeapReader::new(),
+        }
+    }
+
+    pub(super) fn due_in(&self, now: Instant) -> Duration {
+        self.due.saturating_duration_since(now)
+    }
+
+    fn schedule(&mut self, began: Instant, now: Instant) {
+        let interval = (now.duration_since(self.started) / LOOKS).clamp(INTERVAL_MIN, INTERVAL_MAX);
+        let cost = now.duration_since(began);
+        self.due = now + interval.max((cost * COST_SHARE).min(COST_WAIT_MAX));
+    }
+
+    fn seconds(&self, at: Instant) -> f64 {
+        at.duration_since(self.started).as_secs_f64()
+    }
+}
+
+impl Profiler {
+    /// What has grown over the last `since`, or since the first look if that was later.
+    ///
+    /// # Errors
+    ///
+    /// `Disabled` where nothing is sampled; see [`Profiler::profile`].
+    pub(crate) async fn culprits(&self, since: Duration) -> Result<Report, ProfileError> {
+        if !prof::active() {
+            return Err(ProfileError::Disabled);
+        }
+        self.work(move |shop| {
+            let now = Instant::now();
+            let (grouped, moment) = see(shop, now)?;
+            let growth = &mut shop.growth;
+            let seconds = growth.seconds(now);
+            let kept = growth.ring.since(seconds, since.as_secs_f64());
+            let series: Vec<&Moment> = kept.iter().chain([&moment]).collect();
+            let spans = series[0].seconds + WINDOW_MIN.as_secs_f64() <= seconds;
+            let ranking = if spans { rank(&series) } else { rank(&[&moment]).over(seconds - series[0].seconds) };
+            let report = Report::new(&ranking, &grouped);
+            keep(growth, now, moment);
+            Ok(report)
+        })
+        .await
+    }
+}
+
+/// One look on schedule.
+pub(super) fn look(shop: &mut Workshop) {
+    let began = Instant::now();
+    if prof::active() {
+        // A failure was counted and logged where it happened; the next look may do better.
+        if let Ok((_, moment)) = see(shop, began) {
+            keep(&mut shop.growth, began, moment);
+        }
+    }
+    shop.growth.schedule(began, Instant::now());
+}
+
+fn see(shop: &mut Workshop, now: Instant) -> Result<(Grouped, Moment), ProfileError> {
+    let profile: Profile = shop.capture()?;
+    let live_bytes = shop.growth.heap.and_then(|reader| reader.read().ok()).map(|heap| heap.allocated);
+    let symbols = shop.resolver.resolve(profile.addresses(), &profile.mappings);
+    let grouped = shop.growth.sites.group(&profile, symbols);
+    let moment = Moment::new(shop.growth.seconds(now), live_bytes, grouped.held.clone());
+    Ok((grouped, moment))
+}
+
+fn keep(growth: &mut GrowthWatch, now: Instant, moment: Moment) {
+    if growth.newest.is_none_or(|newest| now.duration_since(newest) >= SPACING_MIN) {
+        growth.newest = Some(now);
+        growth.ring.push(moment);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_get_rarer_with_time_and_with_their_cost() {
+        let started = Instant::now();
+        let mut growth = GrowthWatch::new(started);
+        assert_eq!(growth.due_in(started), INTERVAL_MIN);
+        let mut next = |after: u64, cost: u64| {
+            let now = started + Duration::from_secs(after);
+            growth.schedule(now, now + Duration::from_millis(cost));
+            growth.due_in(now + Duration::from_millis(cost))
+        };
+        assert_eq!(next(10, 1), INTERVAL_MIN);
+        assert_eq!(next(10, 40), Duration::from_secs(20));
+        assert_eq!(next(10, 900), COST_WAIT_MAX);
+        assert_eq!(next(3_200, 0), Duration::from_secs(100));
+        assert_eq!(next(1_000_000, 0), INTERVAL_MAX);
+    }
+}

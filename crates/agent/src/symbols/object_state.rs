@@ -1,0 +1,75 @@
+//! What an executable file offers for names, and what it lacks.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::debug_file::DebugFile;
+use super::resolve::PROGRAM;
+
+/// Of the program's own file.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(crate) struct ObjectState {
+    /// Lower-case hex; empty where the file has none.
+    pub(crate) build_id: String,
+    /// Functions, inlined calls; also where they are in a file that was found by build id or link.
+    pub(crate) debug_info: bool,
+    /// Files and lines.
+    pub(crate) line_tables: bool,
+    /// Names of functions without debug information.
+    pub(crate) symbol_table: bool,
+    /// The file that debug information was moved to (`.gnu_debuglink`).
+    pub(crate) debug_link: Option<String>,
+    /// What to do about what is not there.
+    pub(crate) missing: Vec<&'static str>,
+}
+
+pub(crate) fn of_program() -> ObjectState {
+    let Some(file) = DebugFile::open(Path::new(PROGRAM)) else {
+        return ObjectState { missing: vec!["the program's own file cannot be read"], ..ObjectState::default() };
+    };
+    let debug_link = file.debug_link();
+    let symbol_table = file.has(".symtab");
+    let file = file.with_debug_info(Path::new(PROGRAM));
+    let mut state = ObjectState {
+        build_id: file.build_id().to_owned(),
+        debug_info: file.has(".debug_info"),
+        line_tables: file.has(".debug_line"),
+        symbol_table,
+        debug_link,
+        missing: Vec::new(),
+    };
+    state.missing = missing(&state);
+    state
+}
+
+fn missing(state: &ObjectState) -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    if !state.debug_info && !state.symbol_table {
+        missing.push("the binary is stripped: names are those of exported functions only; build with strip = \"none\"");
+    } else if !state.debug_info {
+        missing.push("no debug information: no lines, no inlined calls; build with debug = 1 or \"line-tables-only\"");
+    } else if !state.line_tables {
+        missing.push("no line tables: functions have no file and line; build with debug = 1");
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_test_has_what_the_profile_says() {
+        let state = of_program();
+        assert!(state.debug_info && state.line_tables && state.symbol_table && state.missing.is_empty(), "{state:?}");
+    }
+
+    #[test]
+    fn what_is_missing_comes_with_its_cure() {
+        let stripped = missing(&ObjectState::default());
+        assert!(stripped.len() == 1 && stripped[0].contains("strip"), "{stripped:?}");
+        let bare = missing(&ObjectState { symbol_table: true, ..ObjectState::default() });
+        assert!(bare[0].contains("debug = 1"), "{bare:?}");
+    }
+}
