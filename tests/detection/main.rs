@@ -72,11 +72,12 @@ fn main() {
             println!("{}", score.line(rival.name));
         }
     }
-    println!("\n| Kind | Right | Late or missed | False |\n|---|---|---|---|");
+    println!("\n| Kind | Leaks | Right | Late or missed | False |\n|---|---|---|---|---|");
     for (kind, fates) in fates {
         let count = |wanted: &[Fate]| fates.iter().filter(|fate| wanted.contains(fate)).count();
         let (right, late) = (count(&[Fate::Found, Fate::Quiet]), count(&[Fate::Late, Fate::Missed]));
-        println!("| {kind:?} | {right} of {} | {late} | {} |", fates.len(), count(&[Fate::Cried]));
+        let leaks = if kind.leaks() { "yes" } else { "no" };
+        println!("| {kind:?} | {leaks} | {right} of {} | {late} | {} |", fates.len(), count(&[Fate::Cried]));
     }
 }
 

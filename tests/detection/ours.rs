@@ -8,7 +8,7 @@ use crate::corpus::{Row, Trace};
 use crate::score::Alarm;
 
 /// Each climb that is told.
-pub fn alarms(trace: &Trace) -> Vec<Alarm> {
+pub(crate) fn alarms(trace: &Trace) -> Vec<Alarm> {
     let limit = Limit { bytes: trace.limit_bytes as u64, source: LimitSource::Configured };
     let has_heap = trace.rows.iter().any(|row| row.allocated_bytes.is_some());
     let mut watch = Watch::new(if has_heap { Series::Live } else { Series::Rss });
@@ -34,7 +34,7 @@ pub fn alarms(trace: &Trace) -> Vec<Alarm> {
     alarms
 }
 
-pub fn reading(row: &Row) -> Reading {
+pub(crate) fn reading(row: &Row) -> Reading {
     Reading {
         seconds: row.seconds,
         allocated_bytes: row.allocated_bytes,

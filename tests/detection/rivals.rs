@@ -8,8 +8,8 @@ const LOOK_EVERY: usize = 5;
 const HOUR: usize = 60;
 
 /// A detector in use.
-pub struct Rival {
-    pub name: &'static str,
+pub(crate) struct Rival {
+    pub(crate) name: &'static str,
     /// Samples that it looks back on.
     window: usize,
     /// Looks in a row, as an alert's `for`.
@@ -24,7 +24,7 @@ struct Line {
     interval: Option<(f64, f64)>,
 }
 
-pub const RIVALS: [Rival; 6] = [
+pub(crate) const RIVALS: [Rival; 6] = [
     Rival { name: "`deriv` over 10 min reaches the limit in 4 h", window: 10, looks: 2, judge: deriv_minutes },
     Rival { name: "`deriv` over 1 h above 1% of the limit an hour", window: HOUR, looks: 2, judge: deriv_hour },
     Rival { name: "`predict_linear` over 1 h, 4 h ahead", window: HOUR, looks: 2, judge: predict_hour },
@@ -34,7 +34,7 @@ pub const RIVALS: [Rival; 6] = [
 ];
 
 impl Rival {
-    pub fn alarms(&self, trace: &Trace, samples: &[f64]) -> Vec<Alarm> {
+    pub(crate) fn alarms(&self, trace: &Trace, samples: &[f64]) -> Vec<Alarm> {
         let mut alarms = Vec::new();
         let (mut seen, mut firing) = (0, false);
         for end in (LOOK_EVERY..=samples.len()).step_by(LOOK_EVERY) {
@@ -65,7 +65,7 @@ impl Rival {
 }
 
 /// Resident memory as shares of the limit, a sample a minute, the last one held over gaps.
-pub fn samples(trace: &Trace) -> Vec<f64> {
+pub(crate) fn samples(trace: &Trace) -> Vec<f64> {
     let Some(first) = trace.rows.first() else { return Vec::new() };
     let mut samples: Vec<f64> = Vec::new();
     let mut due = first.seconds;

@@ -4,27 +4,27 @@ use crate::corpus::{Leak, Trace};
 
 /// An alarm of any detector; what it does not tell is `None`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Alarm {
-    pub seconds: f64,
-    pub class: Option<&'static str>,
-    pub bytes_per_second: Option<f64>,
-    pub interval: Option<(f64, f64)>,
-    pub time_to_limit_seconds: Option<f64>,
-    pub note: String,
+pub(crate) struct Alarm {
+    pub(crate) seconds: f64,
+    pub(crate) class: Option<&'static str>,
+    pub(crate) bytes_per_second: Option<f64>,
+    pub(crate) interval: Option<(f64, f64)>,
+    pub(crate) time_to_limit_seconds: Option<f64>,
+    pub(crate) note: String,
 }
 
 /// Sums over traces.
 #[derive(Debug, Clone, Default)]
-pub struct Score {
-    pub leaks: usize,
-    pub found: usize,
-    pub late: usize,
-    pub healthy: usize,
-    pub cried: usize,
+pub(crate) struct Score {
+    pub(crate) leaks: usize,
+    pub(crate) found: usize,
+    pub(crate) late: usize,
+    pub(crate) healthy: usize,
+    pub(crate) cried: usize,
     /// Alarms before the leak of a trace that leaks later.
-    pub early: usize,
-    pub class_right: usize,
-    pub class_told: usize,
+    pub(crate) early: usize,
+    pub(crate) class_right: usize,
+    pub(crate) class_told: usize,
     slope_errors: Vec<f64>,
     covered: usize,
     intervals: usize,
@@ -35,7 +35,7 @@ pub struct Score {
 
 /// What became of one trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     Found,
     Late,
     Missed,
@@ -44,13 +44,13 @@ pub enum Fate {
 }
 
 impl Fate {
-    pub fn is_right(self) -> bool {
+    pub(crate) fn is_right(self) -> bool {
         matches!(self, Self::Found | Self::Quiet)
     }
 }
 
 impl Score {
-    pub fn add(&mut self, trace: &Trace, alarms: &[Alarm]) -> Fate {
+    pub(crate) fn add(&mut self, trace: &Trace, alarms: &[Alarm]) -> Fate {
         let Some(leak) = &trace.leak else {
             self.healthy += 1;
             self.cried += usize::from(!alarms.is_empty());
@@ -93,14 +93,14 @@ impl Score {
         }
     }
 
-    pub fn recall(&self) -> f64 {
+    pub(crate) fn recall(&self) -> f64 {
         self.found as f64 / self.leaks as f64
     }
 
     /// One line of the table.
-    pub fn line(&self, name: &str) -> String {
+    pub(crate) fn line(&self, name: &str) -> String {
         let share = |part: usize, whole: usize| {
-            if whole == 0 { "–".to_owned() } else { format!("{:.1}%", 100.0 * part as f64 / whole as f64) }
+            if whole == 0 { "–".to_owned() } else { percent(part as f64 / whole as f64) }
         };
         let middle = |values: &[f64]| {
             let mut values = values.to_vec();
@@ -109,7 +109,7 @@ impl Score {
         };
         format!(
             "| {name} | {} | {} | {} of {} | {} | {} | {} | {} | {} | {} |",
-            share(self.found, self.leaks),
+            if self.leaks == 0 { "–".to_owned() } else { percent(self.recall()) },
             self.late,
             self.cried,
             self.healthy,
@@ -122,5 +122,9 @@ impl Score {
         )
     }
 
-    pub const HEADER: &str = "| Detector | Recall by the deadline | Late | False | Before the leak | Median delay, of the time allowed | Class right | Median slope error | Interval covers | Median time-to-limit error |\n|---|---|---|---|---|---|---|---|---|---|";
+    pub(crate) const HEADER: &str = "| Detector | Recall by the deadline | Late | False | Before the leak | Median delay, of the time allowed | Class right | Median slope error | Interval covers | Median time-to-limit error |\n|---|---|---|---|---|---|---|---|---|---|";
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}%", 100.0 * share)
 }

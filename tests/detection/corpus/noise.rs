@@ -2,10 +2,10 @@
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 #[derive(Debug, Clone)]
-pub struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x2545_F491_4F6C_DD1D) ^ 0x9E37_79B9_7F4A_7C15)
     }
 
@@ -18,34 +18,34 @@ impl Chance {
     }
 
     /// In (0, 1).
-    pub fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         ((self.next() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
     }
 
-    pub fn range(&mut self, low: f64, high: f64) -> f64 {
+    pub(crate) fn range(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.unit()
     }
 
     /// Even in the logarithm.
-    pub fn log_range(&mut self, low: f64, high: f64) -> f64 {
+    pub(crate) fn log_range(&mut self, low: f64, high: f64) -> f64 {
         self.range(low.ln(), high.ln()).exp()
     }
 
-    pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[((self.unit() * choices.len() as f64) as usize).min(choices.len() - 1)]
     }
 
-    pub fn happens(&mut self, probability: f64) -> bool {
+    pub(crate) fn happens(&mut self, probability: f64) -> bool {
         self.unit() < probability
     }
 
-    pub fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos()
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Colour {
+pub(crate) enum Colour {
     White,
     /// A sum of random walks with time constants from half a minute to four hours.
     Pink,
@@ -55,28 +55,28 @@ pub enum Colour {
     HeavyTailed,
 }
 
-pub const COLOURS: [Colour; 4] = [Colour::White, Colour::Pink, Colour::Brown, Colour::HeavyTailed];
+pub(crate) const COLOURS: [Colour; 4] = [Colour::White, Colour::Pink, Colour::Brown, Colour::HeavyTailed];
 
 const PINK_SECONDS: [f64; 5] = [30.0, 120.0, 600.0, 3_000.0, 14_400.0];
 const BROWN_SECONDS: f64 = 7_200.0;
 
 /// Noise of unit standard deviation, about.
 #[derive(Debug, Clone)]
-pub struct Noise {
+pub(crate) struct Noise {
     colour: Colour,
     chance: Chance,
     walks: [f64; 5],
 }
 
 impl Noise {
-    pub fn new(colour: Colour, seed: u64) -> Self {
+    pub(crate) fn new(colour: Colour, seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let walks = [0.0; 5].map(|_: f64| chance.normal());
         Self { colour, chance, walks }
     }
 
     /// The value `step_seconds` after the last one.
-    pub fn after(&mut self, step_seconds: f64) -> f64 {
+    pub(crate) fn after(&mut self, step_seconds: f64) -> f64 {
         let chance = &mut self.chance;
         let mut walk = |value: &mut f64, constant: f64| {
             let keep = (-step_seconds / constant).exp();

@@ -6,7 +6,7 @@ const HOUR: f64 = 3_600.0;
 const DAY: f64 = 86_400.0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     Rocket,
     Steady,
     TrafficLeak,
@@ -31,7 +31,7 @@ pub enum Kind {
     Deploys,
 }
 
-pub const KINDS: [Kind; 22] = [
+pub(crate) const KINDS: [Kind; 22] = [
     Kind::Rocket,
     Kind::Steady,
     Kind::TrafficLeak,
@@ -57,66 +57,66 @@ pub const KINDS: [Kind; 22] = [
 ];
 
 impl Kind {
-    pub fn leaks(self) -> bool {
+    pub(crate) fn leaks(self) -> bool {
         self <= Kind::RssOnly
     }
 }
 
 /// Everything a simulated process may do; 0 or `None` where it does not.
 #[derive(Debug, Clone)]
-pub struct Recipe {
-    pub limit_bytes: f64,
-    pub duration_seconds: f64,
-    pub interval_seconds: f64,
-    pub gaps: bool,
-    pub rss_only: bool,
-    pub base: f64,
-    pub colour: Colour,
-    pub noise: f64,
+pub(crate) struct Recipe {
+    pub(crate) limit_bytes: f64,
+    pub(crate) duration_seconds: f64,
+    pub(crate) interval_seconds: f64,
+    pub(crate) gaps: bool,
+    pub(crate) rss_only: bool,
+    pub(crate) base: f64,
+    pub(crate) colour: Colour,
+    pub(crate) noise: f64,
     /// Noise of the RSS alone.
-    pub rss_wander: f64,
+    pub(crate) rss_wander: f64,
     /// How fast the base is reached.
-    pub start_seconds: f64,
-    pub warm_up: f64,
-    pub warm_up_seconds: f64,
-    pub cache: f64,
-    pub cache_seconds: f64,
-    pub cache_start_seconds: f64,
+    pub(crate) start_seconds: f64,
+    pub(crate) warm_up: f64,
+    pub(crate) warm_up_seconds: f64,
+    pub(crate) cache: f64,
+    pub(crate) cache_seconds: f64,
+    pub(crate) cache_start_seconds: f64,
     /// From trough to peak.
-    pub wave: f64,
-    pub phase: f64,
-    pub weekend_dip: f64,
-    pub weekday: f64,
-    pub sawtooth: f64,
-    pub sawtooth_seconds: f64,
-    pub steps: Vec<(f64, f64)>,
-    pub batch: f64,
-    pub batch_every_seconds: f64,
-    pub batch_seconds: f64,
+    pub(crate) wave: f64,
+    pub(crate) phase: f64,
+    pub(crate) weekend_dip: f64,
+    pub(crate) weekday: f64,
+    pub(crate) sawtooth: f64,
+    pub(crate) sawtooth_seconds: f64,
+    pub(crate) steps: Vec<(f64, f64)>,
+    pub(crate) batch: f64,
+    pub(crate) batch_every_seconds: f64,
+    pub(crate) batch_seconds: f64,
     /// Dirty pages left by bursts: share, how often, how long they last.
-    pub burst: f64,
-    pub burst_every_seconds: f64,
-    pub burst_seconds: f64,
-    pub work: f64,
-    pub work_known: bool,
-    pub restarts: Vec<f64>,
-    pub leak: Option<Dose>,
+    pub(crate) burst: f64,
+    pub(crate) burst_every_seconds: f64,
+    pub(crate) burst_seconds: f64,
+    pub(crate) work: f64,
+    pub(crate) work_known: bool,
+    pub(crate) restarts: Vec<f64>,
+    pub(crate) leak: Option<Dose>,
 }
 
 /// A leak.
 #[derive(Debug, Clone, Copy)]
-pub struct Dose {
-    pub per_second: f64,
-    pub onset_seconds: f64,
+pub(crate) struct Dose {
+    pub(crate) per_second: f64,
+    pub(crate) onset_seconds: f64,
     /// In proportion to traffic.
-    pub with_traffic: bool,
+    pub(crate) with_traffic: bool,
     /// In steps this far apart.
-    pub stair_seconds: Option<f64>,
-    pub class: &'static str,
+    pub(crate) stair_seconds: Option<f64>,
+    pub(crate) class: &'static str,
 }
 
 impl Recipe {
-    pub fn new(kind: Kind, seed: u64) -> Self {
+    pub(crate) fn new(kind: Kind, seed: u64) -> Self {
         let mut chance = Chance::new(seed.wrapping_mul(1_000_003).wrapping_add(kind as u64));
         let c = &mut chance;
         let mut recipe = Self::plain(c);

@@ -11,7 +11,7 @@ const ROCKET_SECONDS: f64 = 4.0 * 3_600.0;
 const OVERHEAD: f64 = 1.07;
 
 /// The trace and its truth.
-pub fn play(kind: Kind, seed: u64, recipe: &Recipe) -> Trace {
+pub(crate) fn play(kind: Kind, seed: u64, recipe: &Recipe) -> Trace {
     let mut process = Process::new(recipe, seed.wrapping_mul(7_919).wrapping_add(kind as u64 + 1));
     let mut rows = Vec::new();
     let mut leaked_by = Vec::new();
