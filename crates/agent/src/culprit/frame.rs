@@ -113,7 +113,7 @@ mod tests {
             ("<shop::Body as core::future::future::Future>::poll", "src/body.rs", Rank::User),
             ("add_from_c", "src/ffi.rs", Rank::User),
             ("shop::add", "", Rank::User),
-            ("lru::LruCache::put", "/root/.cargo/registry/src/index.crates.io-1/lru-0.12.0/src/lib.rs", Rank::Library),
+            ("lru::LruCache::put", "/home/somebody/.cargo/registry/src/index-1/lru-0.12.0/src/lib.rs", Rank::Library),
             ("lru::LruCache::put", "lru-0.12.0/src/lib.rs", Rank::Library),
             ("lru::LruCache::put", "/srv/shop/vendor/lru/src/lib.rs", Rank::Library),
             ("<tokio::task::Task as core::future::Future>::poll", "/x/registry/src/i/tokio-1/src/a.rs", Rank::Plumbing),
