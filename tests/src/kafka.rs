@@ -58,8 +58,13 @@ pub struct Kafka {
 
 impl Kafka {
     pub fn start(installation: &Installation) -> Result<Self, LaunchError> {
+        Self::start_with(installation, "")
+    }
+
+    /// With further lines of properties.
+    pub fn start_with(installation: &Installation, properties: &str) -> Result<Self, LaunchError> {
         process::retried(|| {
-            let (directory, address) = prepare(installation)?;
+            let (directory, address) = prepare(installation, properties)?;
             let mut kafka = Self { process: None, installation: installation.clone(), address, directory };
             kafka.start_again()?;
             Ok(kafka)
@@ -110,12 +115,13 @@ impl Kafka {
 }
 
 /// A formatted data directory with its properties, and the broker's address.
-fn prepare(installation: &Installation) -> Result<(TempDir, SocketAddr), LaunchError> {
+fn prepare(installation: &Installation, more: &str) -> Result<(TempDir, SocketAddr), LaunchError> {
     let preparing = |source: io::Error| LaunchError::Prepare { name: "kafka".to_owned(), source };
     let directory = TempDir::with_prefix("heapline-kafka-").map_err(preparing)?;
     let (address, controller) = (port::free().map_err(preparing)?, port::free().map_err(preparing)?);
     let path = directory.path().join("server.properties");
-    fs::write(&path, properties(address, controller, &directory.path().join("data"))).map_err(preparing)?;
+    let properties = properties(address, controller, &directory.path().join("data")) + more;
+    fs::write(&path, properties).map_err(preparing)?;
     let arguments = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", &path.to_string_lossy()];
     let format = installation.java(&["-Xmx128m", "-XX:TieredStopAtLevel=1"], &arguments);
     let mut format = Process::spawn("kafka's storage tool", format, &directory.path().join("format.log"))?;

@@ -139,6 +139,25 @@ pub fn resident_bytes(id: u32) -> io::Result<u64> {
     Ok(pages * rustix::param::page_size() as u64)
 }
 
+/// Processor time that a process has used, user and system.
+pub fn processor_time(id: u32) -> io::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // The name, in parentheses, may hold anything.
+    let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
+    let ticks =
+        fields.and_then(|fields| Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?));
+    let ticks = ticks.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "stat"))?;
+    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+}
+
+/// The most that was resident at once, in bytes.
+pub fn peak_resident_bytes(id: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map(|kib| kib << 10).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "status"))
+}
+
 fn tail(log: &str) -> String {
     let start = log.len().saturating_sub(LOG_TAIL_BYTES);
     String::from_utf8_lossy(&log.as_bytes()[start..]).into_owned()

@@ -1,7 +1,7 @@
 //! The services under watch: `heapline-upload` and the leaky one, each a process of its own with the agent inside.
 
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 use std::{fs, io};
@@ -28,13 +28,28 @@ pub struct Service {
     environment: Vec<(String, String)>,
     listen: SocketAddr,
     admin: SocketAddr,
+    store: PathBuf,
     directory: TempDir,
+}
+
+/// How to start a service otherwise than by default.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Setup<'a> {
+    pub arguments: &'a [&'a str],
+    pub environment: &'a [(&'a str, &'a str)],
+    /// Where `heapline-upload` keeps its files (default: in the service's own temporary directory).
+    pub store: Option<&'a Path>,
 }
 
 impl Service {
     /// `heapline-upload` with further arguments.
     pub fn upload(arguments: &[&str]) -> Result<Self, LaunchError> {
-        Self::start("heapline-upload", arguments, &[], |service| {
+        Self::upload_with(Setup { arguments, ..Setup::default() })
+    }
+
+    /// `heapline-upload` as `setup` has it.
+    pub fn upload_with(setup: Setup<'_>) -> Result<Self, LaunchError> {
+        Self::start("heapline-upload", setup, |service| {
             let store = service.store().to_string_lossy().into_owned();
             let admin = service.admin.to_string();
             vec!["--store".to_owned(), store, "--admin".to_owned(), admin]
@@ -43,13 +58,12 @@ impl Service {
 
     /// The leaky service with arguments, and variables for the agent in it.
     pub fn leaky(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self, LaunchError> {
-        Self::start("leaky", arguments, environment, |_| Vec::new())
+        Self::start("leaky", Setup { arguments, environment, store: None }, |_| Vec::new())
     }
 
     fn start(
         name: &'static str,
-        arguments: &[&str],
-        environment: &[(&str, &str)],
+        setup: Setup<'_>,
         own_arguments: impl Fn(&Self) -> Vec<String>,
     ) -> Result<Self, LaunchError> {
         let preparing = |source: io::Error| LaunchError::Prepare { name: name.to_owned(), source };
@@ -61,10 +75,15 @@ impl Service {
                 process: None,
                 name,
                 binary: binary.clone(),
-                arguments: arguments.iter().map(ToString::to_string).collect(),
-                environment: environment.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+                arguments: setup.arguments.iter().map(ToString::to_string).collect(),
+                environment: setup
+                    .environment
+                    .iter()
+                    .map(|(key, value)| (key.to_string(), value.to_string()))
+                    .collect(),
                 listen,
                 admin,
+                store: setup.store.map_or_else(|| directory.path().join("store"), Path::to_owned),
                 directory,
             };
             service.arguments.extend(own_arguments(&service));
@@ -122,12 +141,27 @@ impl Service {
 
     /// Where `heapline-upload` keeps its files.
     pub fn store(&self) -> PathBuf {
-        self.directory.path().join("store")
+        self.store.clone()
     }
 
     /// Everything that this run of the process has printed.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// `PUT /files/<name>`.
+    pub fn put(&self, name: &str, content: &[u8]) -> io::Result<http::Response> {
+        self.ask("PUT", &format!("/files/{name}"), content)
+    }
+
+    /// A request with the token.
+    pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> io::Result<http::Response> {
+        http::request(self.listen, method, path, &[("Authorization", &format!("Bearer {TOKEN}"))], body)
+    }
+
+    /// How the process ended, when it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().and_then(Process::ended)
     }
 
     /// `POST /upload` of one file.

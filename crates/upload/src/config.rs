@@ -17,7 +17,7 @@ use heapline::quantity::{parse_duration, parse_size};
 use crate::admission::Limits;
 use crate::flags::{self, Endpoint, Origin};
 use crate::ledger::BUDGET_BYTES_MIN;
-use crate::outbox::KafkaOptions;
+use crate::outbox::{KafkaOptions, OUTBOX_BYTES_MIN};
 use crate::spool::{Setting, Source};
 use crate::store::Durability;
 
@@ -58,6 +58,11 @@ pub struct Config {
     /// Kafka topic of the events
     #[arg(long, env = "HEAPLINE_TOPIC", value_name = "NAME", value_parser = topic, default_value = "statusNew")]
     pub topic: String,
+
+    /// Disk for events that wait for Kafka, a size, 1MiB at least; about 330 bytes an event. When it is full, uploads are
+    /// refused with 503 until some are delivered
+    #[arg(long, env = "HEAPLINE_OUTBOX_MAX", value_name = "SIZE", value_parser = outbox, default_value = "256MiB")]
+    pub outbox_max: u64,
 
     /// Memory at which this process would be killed, a size [default: the cgroup's limit, else the host's memory]
     #[arg(long, env = "HEAPLINE_MEMORY_LIMIT", value_name = "SIZE", value_parser = positive_size)]
@@ -230,7 +235,8 @@ impl Config {
 
     /// Where events go, if to Kafka.
     pub fn kafka(&self) -> Option<KafkaOptions> {
-        self.kafka.clone().map(|brokers| KafkaOptions { brokers, topic: self.topic.clone() })
+        let outbox_bytes_max = self.outbox_max;
+        self.kafka.clone().map(|brokers| KafkaOptions { brokers, topic: self.topic.clone(), outbox_bytes_max })
     }
 }
 
@@ -264,6 +270,13 @@ fn attributes(text: &str) -> Result<Attributes, String> {
 fn budget(text: &str) -> Result<u64, String> {
     match positive_size(text)? {
         bytes if bytes < BUDGET_BYTES_MIN => Err("1MiB at least".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+fn outbox(text: &str) -> Result<u64, String> {
+    match positive_size(text)? {
+        bytes if bytes < OUTBOX_BYTES_MIN => Err("1MiB at least".to_owned()),
         bytes => Ok(bytes),
     }
 }

@@ -19,6 +19,8 @@ use crate::outbox::Health;
 use crate::spool::Threshold;
 use crate::store::{Committer, Store};
 
+pub(crate) use disposition::attachment;
+pub(crate) use range::Range;
 pub use refusal::Refusal;
 pub use reply::{Reply, ReplyBody};
 

@@ -13,6 +13,8 @@ pub mod digest;
 pub mod event;
 pub mod filename;
 pub mod flags;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod ledger;
 pub mod metrics;

@@ -17,7 +17,7 @@ mod producer;
 mod progress;
 mod publisher;
 mod reader;
-mod record;
+pub(crate) mod record;
 mod window;
 
 use std::sync::Arc;
@@ -39,12 +39,19 @@ pub(crate) use record::{Record, StoredFile};
 
 use crate::store::{Committer, Directory};
 
+/// The default of [`KafkaOptions::outbox_bytes_max`].
+pub const OUTBOX_BYTES_MAX: u64 = journal::OUTBOX_BYTES_MAX;
+/// The least that makes sense: some thousands of events.
+pub const OUTBOX_BYTES_MIN: u64 = 1024 * 1024;
+
 /// Where events go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaOptions {
     /// librdkafka's `bootstrap.servers`: `host:port`, several with commas between.
     pub brokers: String,
     pub topic: String,
+    /// What events that wait may take of the disk. Beyond it, uploads are refused.
+    pub outbox_bytes_max: u64,
 }
 
 /// The running outbox, for the process's metrics, readiness and drain.
@@ -76,7 +83,7 @@ impl OutboxHandle {
     /// Whether forms can be committed, for as long as anybody asks.
     #[must_use]
     pub fn health(&self) -> Health {
-        Health::new(&self.progress)
+        Health::new(&self.progress, &self.directory)
     }
 
     /// Waits until every event is delivered, at most `timeout`; returns how many are not. Those wait for the next

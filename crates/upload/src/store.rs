@@ -116,7 +116,10 @@ fn open_with(options: Options, xattr_bytes_max: usize) -> Result<Opened, OpenErr
         move |source| OpenError::Io { dir, doing, source }
     };
     let recovered = recovery::recover(&directory).map_err(|(doing, source)| failed(doing)(source))?;
-    let Recovered { journal, mut cursor } = recovered;
+    let Recovered { mut journal, mut cursor } = recovered;
+    if let Some(kafka) = &kafka {
+        journal = journal.bounded(kafka.outbox_bytes_max);
+    }
     let metrics = Metrics::new().map_err(|error| failed("name its metrics")(io::Error::other(error)))?;
     let progress = Arc::new(Progress::new(cursor.seq(), journal.next_seq()));
     let (sink, publisher) = match kafka {

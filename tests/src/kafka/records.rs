@@ -41,8 +41,14 @@ impl Record {
 impl Kafka {
     /// Makes a topic and waits until each partition has a leader.
     pub fn create_topic(&self, topic: &str, partitions: i32) -> KafkaResult<()> {
+        self.create_topic_with(topic, partitions, &[])
+    }
+
+    /// The same, with settings of the topic.
+    pub fn create_topic_with(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) -> KafkaResult<()> {
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
         let made = tokio::runtime::Builder::new_current_thread()
             .build()
             .map_err(|error| KafkaError::ClientCreation(format!("a runtime for the admin client: {error}")))?;

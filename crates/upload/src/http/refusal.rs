@@ -214,6 +214,7 @@ impl From<CommitError> for Refusal {
         match error {
             CommitError::OutboxFull => Self::OutboxFull,
             CommitError::NoSpace { .. } => Self::NoSpace,
+            CommitError::Io { source } if is_want_of_descriptors(&source) => Self::Busy,
             other => Self::internal(&other),
         }
     }

@@ -8,6 +8,7 @@
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
+use tokio::task::spawn_blocking;
 
 use super::{Refusal, Reply, Service, files, reply, uploads};
 use crate::body;
@@ -19,7 +20,7 @@ impl Service {
         let path = request.uri().path().to_owned();
         match (path.as_str(), request.method()) {
             ("/livez", &Method::GET | &Method::HEAD) => reply::text(StatusCode::OK, "ok\n"),
-            ("/readyz", &Method::GET | &Method::HEAD) => self.readyz(),
+            ("/readyz", &Method::GET | &Method::HEAD) => self.readyz().await,
             ("/livez" | "/readyz", _) => self.refuse(request, &Refusal::Method("GET, HEAD")),
             ("/upload", &Method::POST) => self.upload(request, None).await,
             ("/upload", _) => self.guarded(request, Refusal::Method("POST")),
@@ -39,6 +40,11 @@ impl Service {
         if let Err(refusal) = self.admit(&request) {
             self.metrics.count(refusal.outcome());
             return self.refuse(request, &refusal);
+        }
+        // Before the body is polled: it would be sent in vain.
+        if self.health.is_outbox_full() {
+            self.metrics.count(Refusal::OutboxFull.outcome());
+            return self.refuse(request, &Refusal::OutboxFull);
         }
         let Some(_memory) = self.ledger.admit(self.limits.memory_wait_max).await else {
             self.metrics.count(Refusal::NoMemory.outcome());
@@ -112,12 +118,13 @@ impl Service {
         }
     }
 
-    fn readyz(&self) -> Reply {
+    async fn readyz(&self) -> Reply {
+        let health = self.health.clone();
         if !self.readiness.is_ready() {
             let mut reply = Refusal::Draining.reply();
             close(&mut reply);
             reply
-        } else if !self.health.is_good() {
+        } else if !spawn_blocking(move || health.is_good()).await.unwrap_or(false) {
             Refusal::Unready.reply()
         } else {
             reply::text(StatusCode::OK, "ok\n")

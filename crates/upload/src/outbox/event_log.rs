@@ -47,12 +47,19 @@ impl EventLog {
         self.last_id
     }
 
+    /// Makes the file, and opens it, where that was not done.
+    pub(crate) fn prepare(&mut self) -> io::Result<()> {
+        if self.file.is_none() {
+            let file = open(&self.directory, OFlags::RDWR | OFlags::CREATE)?;
+            self.directory.sync_fd(self.directory.root())?;
+            self.file = Some(file);
+        }
+        Ok(())
+    }
+
     /// Appends whole lines, durably; all or, where this fails, none in the end.
     pub(crate) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.file.is_none() {
-            self.file = Some(open(&self.directory, OFlags::RDWR | OFlags::CREATE)?);
-            self.directory.sync_fd(self.directory.root())?;
-        }
+        self.prepare()?;
         let Some(mut file) = self.file.as_ref() else { return Ok(()) };
         if let Some(whole_bytes) = self.whole_bytes {
             file.set_len(whole_bytes)?;

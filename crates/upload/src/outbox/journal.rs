@@ -15,8 +15,10 @@ use crate::store::Directory;
 
 /// A segment this long is followed by a new one; consumed segments are removed whole.
 pub(crate) const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
-/// All segments together: about 800,000 waiting events. Beyond it, forms are refused.
+/// All segments together, unless configured otherwise: about 800,000 waiting events. Beyond it, forms are refused.
 pub(crate) const OUTBOX_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// A segment is no more than one in so many of the bound: the last one stays when all of it is consumed.
+const SEGMENTS_MIN: u64 = 8;
 
 /// A journal file, up to the end of its last committed record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,8 +137,14 @@ impl Journal {
         Ok(Self { directory: Arc::clone(directory), segments, active: None, next_seq, segment_bytes, outbox_bytes_max })
     }
 
+    /// The same with another bound of all segments together.
+    pub(crate) fn bounded(self, outbox_bytes_max: u64) -> Self {
+        let segment_bytes = SEGMENT_BYTES.min(outbox_bytes_max / SEGMENTS_MIN);
+        Self { segment_bytes, outbox_bytes_max, ..self }
+    }
+
     #[cfg(test)]
-    pub(crate) fn with_limits(self, segment_bytes: u64, outbox_bytes_max: u64) -> Self {
+    fn with_limits(self, segment_bytes: u64, outbox_bytes_max: u64) -> Self {
         Self { segment_bytes, outbox_bytes_max, ..self }
     }
 

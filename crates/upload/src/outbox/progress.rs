@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 
+use crate::store::Directory;
+
 /// The broker's answer to one message, by event number.
 pub(crate) type Settled = (u64, Result<(), KafkaError>);
 
@@ -25,6 +27,8 @@ struct State {
     stuck: bool,
     /// A thread ended that has work to do as long as the process lives.
     deserted: bool,
+    /// The last form found no room in the journal, and nothing was delivered since.
+    full: bool,
 }
 
 #[derive(Debug)]
@@ -37,19 +41,25 @@ pub(crate) struct Progress {
 #[derive(Debug, Clone)]
 pub struct Health {
     progress: Arc<Progress>,
+    directory: Arc<Directory>,
 }
 
 impl Health {
-    pub(crate) fn new(progress: &Arc<Progress>) -> Self {
-        Self { progress: Arc::clone(progress) }
+    pub(crate) fn new(progress: &Arc<Progress>, directory: &Arc<Directory>) -> Self {
+        Self { progress: Arc::clone(progress), directory: Arc::clone(directory) }
     }
 
-    /// `false` while a committed form cannot be finished, or where a thread of the outbox has ended. A Kafka that is
-    /// away is no reason why not.
+    /// `false` while a committed form cannot be finished, where a thread of the outbox has ended, and where the store is
+    /// read-only or was taken away. A Kafka that is away is no reason why not. Asks the file system: it may block.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        let state = self.progress.locked();
-        !state.stuck && !state.deserted
+        self.progress.is_good() && self.directory.takes_writes()
+    }
+
+    /// Whether so many events wait for Kafka that a form would be refused. Does not block.
+    #[must_use]
+    pub fn is_outbox_full(&self) -> bool {
+        self.progress.is_full()
     }
 }
 
@@ -84,6 +94,7 @@ impl Progress {
             stopping: false,
             stuck: false,
             deserted: false,
+            full: false,
         };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -98,7 +109,10 @@ impl Progress {
 
     /// `oldest_unix_ms`: when the oldest file whose event waits was stored.
     pub(crate) fn consumed(&self, end: u64, oldest_unix_ms: Option<u64>) {
-        self.update(|state| (state.consumed, state.oldest_unix_ms) = (end, oldest_unix_ms));
+        self.update(|state| {
+            state.full &= end == state.consumed;
+            (state.consumed, state.oldest_unix_ms) = (end, oldest_unix_ms);
+        });
     }
 
     pub(crate) fn settled(&self, answer: Settled) {
@@ -107,6 +121,21 @@ impl Progress {
 
     pub(crate) fn stuck(&self, stuck: bool) {
         self.update(|state| state.stuck = stuck);
+    }
+
+    pub(crate) fn full(&self) {
+        self.update(|state| state.full = true);
+    }
+
+    /// Not where nothing waits: one form was too large, others are not.
+    fn is_full(&self) -> bool {
+        let state = self.locked();
+        state.full && state.journaled > state.consumed
+    }
+
+    fn is_good(&self) -> bool {
+        let state = self.locked();
+        !state.stuck && !state.deserted
     }
 
     pub(crate) fn is_stuck(&self) -> bool {
@@ -170,13 +199,24 @@ mod tests {
     #[test]
     fn health_is_lost_with_a_thread_and_while_a_form_is_stuck() {
         let progress = Arc::new(Progress::new(0, 0));
-        let (health, duty) = (Health::new(&progress), progress.on_duty());
-        assert!(health.is_good());
+        let duty = progress.on_duty();
+        assert!(progress.is_good());
         progress.stuck(true);
-        assert!(!health.is_good());
+        assert!(!progress.is_good());
         progress.stuck(false);
-        assert!(health.is_good());
+        assert!(progress.is_good());
         drop(duty);
-        assert!(!health.is_good());
+        assert!(!progress.is_good());
+    }
+
+    /// Or a server whose Kafka came back would refuse uploads for ever, since no form gets as far as the journal.
+    #[test]
+    fn a_full_outbox_is_tried_again_once_something_was_delivered() {
+        let progress = Progress::new(3, 9);
+        progress.full();
+        progress.consumed(3, None);
+        assert!(progress.is_full());
+        progress.consumed(4, None);
+        assert!(!progress.is_full());
     }
 }

@@ -195,6 +195,7 @@ impl Commits {
             return Err(io::Error::other("the journal could not be repaired; a restart will"));
         }
         self.finish()?;
+        self.sink.prepare()?;
         self.directory.sync_spool()
     }
 
@@ -205,6 +206,7 @@ impl Commits {
         record.encode(records).map_err(CommitError::new)?;
         if !self.journal.has_room(records.len()) {
             records.truncate(before_bytes);
+            self.progress.full();
             return Err(CommitError::OutboxFull);
         }
         *end = record.end();
@@ -270,6 +272,12 @@ impl Commits {
 }
 
 impl Sink {
+    /// What can fail for want of a descriptor or a name is done before the commit point, where a failure undoes the form.
+    fn prepare(&mut self) -> io::Result<()> {
+        let Self::EventLog(log, _) = self else { return Ok(()) };
+        log.prepare()
+    }
+
     fn take(&mut self, files: &[StoredFile], end: u64) -> io::Result<()> {
         let Self::EventLog(log, cursor) = self else { return Ok(()) };
         let mut lines = Vec::new();

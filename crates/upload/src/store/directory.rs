@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::meta::{self, FileMeta, sidecar_name};
@@ -61,6 +61,15 @@ impl Directory {
         self.outbox.as_fd()
     }
 
+    /// Whether files could be made: the directories are still somebody's, and their mount takes writes. Asks the file
+    /// system, so it may block.
+    pub(crate) fn takes_writes(&self) -> bool {
+        [&self.files, &self.spool, &self.outbox].into_iter().all(|dir| {
+            let is_linked = rustix::fs::fstat(dir).is_ok_and(|stat| stat.st_nlink > 0);
+            is_linked && rustix::fs::accessat(dir, ".", Access::WRITE_OK, AtFlags::empty()).is_ok()
+        })
+    }
+
     /// Data and size, as the durability promises.
     pub(crate) fn sync_data(&self, file: &File) -> io::Result<()> {
         match self.durability {
@@ -101,7 +110,11 @@ impl Directory {
         ignore_missing(rustix::fs::renameat(&self.spool, &sidecar, &self.files, &sidecar))?;
         match rustix::fs::renameat(&self.spool, &name, &self.files, &name) {
             Ok(()) => Ok(true),
-            Err(Errno::NOENT) => Ok(rustix::fs::statat(&self.files, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok()),
+            Err(Errno::NOENT) => {
+                let is_in = |dir: &OwnedFd| rustix::fs::statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+                // Still in `spool/`: it is `files/` that is gone.
+                if is_in(&self.spool) { Err(Errno::NOENT.into()) } else { Ok(is_in(&self.files)) }
+            }
             Err(errno) => Err(errno.into()),
         }
     }

@@ -1,0 +1,26 @@
+//! The multipart parser: the same parts wherever the network cuts the body, and those that multer sees.
+#![no_main]
+
+use heapline_fuzz::form::{multers, ours};
+use heapline_upload::multipart::Boundary;
+use libfuzzer_sys::fuzz_target;
+
+const BOUNDARY: &str = "b";
+
+/// The first bytes are where the body is cut; the rest is the body, of a form with the boundary `b`.
+const CUTS: usize = 6;
+
+fuzz_target!(|input: &[u8]| {
+    let Some((cuts, body)) = input.split_first_chunk::<CUTS>() else { return };
+    let Ok(boundary) = Boundary::from_content_type(b"multipart/form-data; boundary=b") else { return };
+    let cuts: Vec<usize> = cuts.chunks(2).map(|two| usize::from(two[0]) << 8 | usize::from(two[1])).collect();
+    let whole = ours(&boundary, body, &[]);
+    assert_eq!(ours(&boundary, body, &cuts), whole, "cut at {cuts:?} it is another form");
+    // Multer is laxer with heads, names and what stands around a boundary: only what both take can be compared, and of
+    // that what both mean alike.
+    if let (Ok(ours), Some(theirs)) = (whole, multers(BOUNDARY, body)) {
+        let contents =
+            |parts: &[heapline_fuzz::form::Part]| parts.iter().map(|part| part.content.clone()).collect::<Vec<_>>();
+        assert_eq!(contents(&ours), contents(&theirs), "ours {ours:?}, multer's {theirs:?}");
+    }
+});
