@@ -4,7 +4,7 @@ PARTS := target/parts
 export HEAPLINE_SKIPPED := $(CURDIR)/target/skipped.txt
 export PATH := $(CURDIR)/$(PARTS)/bin:$(PATH)
 
-.PHONY: run build test lint bench drill dashboards
+.PHONY: run build test lint bench drill fuzz soak dashboards
 
 run: build ## Start the upload server with the agent inside, and print a curl line to paste.
 	@exec target/release/heapline-upload $(ARGS)
@@ -16,8 +16,9 @@ build:
 test: ## Unit, integration and end-to-end tests on real parts; ends with what was skipped.
 	@mkdir -p target && : > $(HEAPLINE_SKIPPED)
 	tests/parts/install kafka monitoring browser faults
-	$(CARGO) build --release --workspace --all-targets
-	$(CARGO) test --release --workspace
+	$(CARGO) build --release --workspace --exclude heapline-fuzz --all-targets
+	$(CARGO) test --release --workspace --exclude heapline-fuzz
+	fuzz/run 8
 	tests/rules/run
 	@if [ -s $(HEAPLINE_SKIPPED) ]; then echo "Skipped:"; sort -u $(HEAPLINE_SKIPPED); else echo "Nothing was skipped."; fi
 
@@ -38,6 +39,18 @@ drill: ## The story in five minutes: four services, real Kafka, Prometheus and A
 	tests/parts/install kafka monitoring
 	$(CARGO) build --release --workspace
 	target/release/drill
+
+fuzz: ## Every fuzz target for SECONDS each (default: ten minutes).
+	$(CARGO) build --release --package heapline-upload
+	fuzz/run $(or $(SECONDS),600)
+
+soak: ## The longer forms: 200 kills, 100,000 uploads, a million stored files, ten minutes of each fuzz target.
+	@mkdir -p target
+	tests/parts/install kafka faults
+	$(CARGO) build --release --workspace --exclude heapline-fuzz --all-targets
+	HEAPLINE_SOAK=1 $(CARGO) test --release --workspace --exclude heapline-fuzz --test upload_crash --test upload_memory -- --nocapture
+	HEAPLINE_STORED_FILES=1000000 $(CARGO) test --release --workspace --exclude heapline-fuzz --test start -- --nocapture
+	fuzz/run 600
 
 dashboards: ## Rules and dashboards against promtool and a real Prometheus.
 	tests/parts/install monitoring

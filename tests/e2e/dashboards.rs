@@ -35,9 +35,13 @@ const MAY_BE_EMPTY: [&str; 7] = [
 fn every_expression_is_answered_by_a_real_prometheus() {
     let test = "dashboards::every_expression_is_answered_by_a_real_prometheus";
     let Some(installation) = part::available(test, Installation::find()) else { return };
-    let service = Service::upload(&[]).expect("heapline-upload starts");
-    let targets = [Target { service: "upload".to_owned(), admin: service.admin() }];
     let directory = TempDir::new().expect("a directory");
+    // With a live flag, so that what is told of flags has something to tell.
+    let flags = directory.path().join("flags.json");
+    fs::write(&flags, "{\"features\":{\"request-parse-multipart-form\":{\"defaultValue\":0}}}").expect("written");
+    let flags = flags.to_string_lossy();
+    let service = Service::upload(&["--flags-file", &flags]).expect("heapline-upload starts");
+    let targets = [Target { service: "upload".to_owned(), admin: service.admin() }];
     let prometheus = prometheus(&installation, &targets, &[hurried_rules(directory.path())]);
 
     let asked = DASHBOARDS.iter().flat_map(|name| questions(name, &dashboard(name)));

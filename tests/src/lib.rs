@@ -21,5 +21,6 @@ pub mod prometheus;
 pub mod promises;
 pub mod service;
 pub mod small_disk;
+pub mod soak;
 pub mod watch;
 pub mod webhook;
