@@ -29,9 +29,10 @@ fuzz_target!(|input: &[u8]| {
 
 /// The name as a browser reads it: `filename*` where there is one.
 fn name_of(value: &str) -> Option<String> {
-    let (plain, extended) = match value.split_once("; filename*=UTF-8''") {
-        Some((plain, extended)) => (plain, Some(extended)),
-        None => (value, None),
+    // A plain name may hold the same words, in its quotation marks.
+    let (plain, extended) = match value.rsplit_once("; filename*=UTF-8''") {
+        Some((plain, extended)) if !value.ends_with('"') => (plain, Some(extended)),
+        _ => (value, None),
     };
     let Some(extended) = extended else {
         return Some(plain.strip_prefix("attachment; filename=\"")?.strip_suffix('"')?.to_owned());

@@ -16,8 +16,11 @@ fuzz_target!(|input: &[u8]| {
     let cuts: Vec<usize> = cuts.chunks(2).map(|two| usize::from(two[0]) << 8 | usize::from(two[1])).collect();
     let whole = ours(&boundary, body, &[]);
     assert_eq!(ours(&boundary, body, &cuts), whole, "cut at {cuts:?} it is another form");
-    // Multer is laxer with heads, names and what stands around a boundary: only what both take can be compared, and of
-    // that what both mean alike.
+    // Multer takes a boundary in the middle of a preamble's line, where RFC 2046 has none: only forms that begin at once
+    // can be compared, and of those the ones that both take.
+    if !body.starts_with(b"--b\r\n") {
+        return;
+    }
     if let (Ok(ours), Some(theirs)) = (whole, multers(BOUNDARY, body)) {
         let contents =
             |parts: &[heapline_fuzz::form::Part]| parts.iter().map(|part| part.content.clone()).collect::<Vec<_>>();

@@ -30,12 +30,16 @@ fn a_server_without_descriptors_refuses_rests_and_recovers() -> Outcome {
     limit(id, descriptors() as u64)?;
     let crowd = (0..CROWD).map(|_| Connection::open(&service)).collect::<Result<Vec<_>, _>>()?;
     assert_not_spinning(id)?;
+    let mut statuses = Vec::new();
     for connection in &mut early {
         let content = noise(1, 10_000);
         connection.begin_put(content.len())?;
         connection.send(&content)?;
-        assert_eq!(connection.status()?, 503, "busy, which passes, and not broken");
+        statuses.push(connection.status()?);
     }
+    // Busy, which passes, and not broken; whoever is refused makes room for the next.
+    assert_eq!(statuses[0], 503);
+    assert!(statuses.iter().all(|status| [201, 503].contains(status)), "{statuses:?}");
     drop(crowd);
     drop(early);
     // Those that are closed make room; the limit is what it was.
@@ -59,12 +63,12 @@ fn a_commit_without_descriptors_is_undone() -> Outcome {
     // A socket and a spool file fit, and then one, two, three files more: somewhere in between the commit fails.
     for spare in 1..8 {
         limit(id, before + spare)?;
-        let answer = heapline_tests::deadline::poll(Duration::from_secs(5), || {
+        let answer = heapline_tests::deadline::poll(Duration::from_secs(1), || {
             let mut connection = Connection::open(&service).ok()?;
             let content = noise(spare, 5_000);
             connection.begin_put(content.len()).ok()?;
             connection.send(&content).ok()?;
-            connection.0.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+            connection.0.set_read_timeout(Some(Duration::from_millis(500))).ok()?;
             connection.status().ok()
         });
         assert!(answer.is_none_or(|status| [201, 503].contains(&status)), "{spare} spare: {answer:?}");

@@ -151,6 +151,8 @@ impl Directory {
         }
         self.finish_delete(id, &doomed)?;
         self.sync_files()?;
+        // A name that stayed behind here when the file was published would bring it back after a power cut.
+        self.sync_spool()?;
         Ok(true)
     }
 
