@@ -1,12 +1,13 @@
 //! Settings: flags, then the environment, then a TOML file, then defaults.
 
+mod bucket;
 mod file;
 mod store;
 mod token;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -19,7 +20,7 @@ use crate::flags::{self, Endpoint, Origin};
 use crate::ledger::BUDGET_BYTES_MIN;
 use crate::outbox::KafkaOptions;
 use crate::spool::{Setting, Source};
-use crate::store::Durability;
+use crate::store::{Durability, Place};
 
 pub use token::{Access, TOKEN_VARIABLE};
 
@@ -43,9 +44,33 @@ pub struct Config {
     #[arg(long, env = "HEAPLINE_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
 
-    /// Directory of stored files and undelivered events; made where missing. Uploads cost one write of their size
-    #[arg(long, env = "HEAPLINE_STORE", value_name = "DIRECTORY", default_value = "heapline-store")]
-    pub store: PathBuf,
+    /// Where stored files and undelivered events are: a directory, made where missing, or s3://bucket/prefix, which any
+    /// number of servers share. Uploads cost one write of their size; to a bucket, three requests a file and two a form too
+    #[arg(long, env = "HEAPLINE_STORE", value_name = "DIRECTORY|S3-URL", default_value = "heapline-store")]
+    pub store: Place,
+
+    /// Directory of this server's own while --store is a bucket: files on their way, events that wait for Kafka. Needs
+    /// room for the uploads in flight
+    #[arg(long, env = "HEAPLINE_SPOOL_DIR", value_name = "DIRECTORY", default_value = "heapline-spool")]
+    pub spool_dir: PathBuf,
+
+    /// Address of an S3-compatible store, http://host:port or https://host [default: AWS]. Plain http only to loopback,
+    /// unless --s3-plain-http any. Keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from the machine's role
+    #[arg(long, env = "HEAPLINE_S3_ENDPOINT", value_name = "URL", value_parser = bucket::endpoint)]
+    pub s3_endpoint: Option<String>,
+
+    /// Region that requests are signed for
+    #[arg(long, env = "HEAPLINE_S3_REGION", value_name = "NAME", value_parser = bucket::region, default_value = "us-east-1")]
+    pub s3_region: String,
+
+    /// How a bucket is addressed: path, endpoint/bucket/key; virtual, bucket.endpoint/key [default: path with
+    /// --s3-endpoint, else virtual]
+    #[arg(long, env = "HEAPLINE_S3_ADDRESSING", value_name = "STYLE", value_parser = ["path", "virtual"])]
+    pub s3_addressing: Option<String>,
+
+    /// Where a store may be reached by plain http: loopback only, or any address, which shows stored files to the network
+    #[arg(long, env = "HEAPLINE_S3_PLAIN_HTTP", value_name = "WHERE", value_parser = ["loopback", "any"], default_value = "loopback")]
+    pub s3_plain_http: String,
 
     /// File that holds the bearer token; white space around it is dropped
     #[arg(long, env = "HEAPLINE_TOKEN_FILE", value_name = "FILE")]
@@ -173,9 +198,18 @@ impl Config {
     /// What `--check` finds out beyond the settings themselves.
     ///
     /// # Errors
-    /// [`Stop::Refused`] where the store exists and is no directory, or could not be written.
+    /// [`Stop::Refused`] where the store's directory exists and is none, or could not be written.
     pub fn check_store(&self) -> Result<(), Stop> {
-        store::check(&self.store)
+        let flag = if matches!(self.store, Place::Bucket { .. }) { "--spool-dir" } else { "--store" };
+        store::check(flag, self.local_dir())
+    }
+
+    /// The directory on this machine: of the store, or of what is on its way to it.
+    pub fn local_dir(&self) -> &Path {
+        match &self.store {
+            Place::Directory(dir) => dir,
+            Place::Bucket { .. } => &self.spool_dir,
+        }
     }
 
     /// The server's bounds: those that can be set, and the others.
@@ -342,12 +376,17 @@ mod tests {
         let config = load(&[
             "--listen=[::1]:1",
             "--admin=[::1]:2",
-            "--store=s",
+            "--store=s3://files/p",
+            "--spool-dir=s",
+            "--s3-endpoint=http://[::1]:9000",
+            "--s3-region=eu",
+            "--s3-addressing=virtual",
+            "--s3-plain-http=any",
             "--token-file=t",
             "--kafka=a:1,b:2",
             "--topic=x",
             "--memory-limit=2GiB",
-            "--memory-budget=8MiB",
+            "--memory-budget=16MiB",
             "--spool-threshold=0",
             "--growthbook-url=http://gb:3100",
             "--growthbook-client-key=sdk-1",
@@ -362,7 +401,9 @@ mod tests {
         ])
         .unwrap();
         assert_eq!((config.listen.port(), config.admin.map(|admin| admin.port())), (1, Some(2)));
-        assert_eq!((config.store.clone(), config.token_file.clone()), ("s".into(), Some("t".into())));
+        assert_eq!((config.local_dir(), config.token_file.clone()), (Path::new("s"), Some("t".into())));
+        let bucket = config.bucket().unwrap().unwrap();
+        assert_eq!((&*bucket.name, &*bucket.prefix, &*bucket.region, bucket.path_style), ("files", "p", "eu", false));
         assert_eq!((config.kafka.as_deref(), config.topic.as_str()), (Some("a:1,b:2"), "x"));
         assert_eq!((config.memory_limit, config.max_file, config.max_body), (Some(2 << 30), 1, 2000));
         let Ok(Some(Origin::GrowthBook(endpoint))) = config.flags() else { panic!("no GrowthBook") };
@@ -370,7 +411,7 @@ mod tests {
         let attributes = config.attributes();
         assert_eq!((&attributes["env"], &attributes["cores"]), (&"prod".into(), &8.into()));
         assert_eq!(attributes["service"], "heapline-upload");
-        assert_eq!((config.memory_budget, config.spool_threshold), (8 << 20, Some(0)));
+        assert_eq!((config.memory_budget, config.spool_threshold), (16 << 20, Some(0)));
         assert_eq!((config.max_connections, config.drain), (3, Duration::from_millis(500)));
         assert_eq!((config.durability, config.digest, config.check), (Durability::None, false, true));
     }
@@ -390,6 +431,9 @@ mod tests {
             (&["--max-connections", "0"], "--max-connections"),
             (&["--durability", "maybe"], "[possible values: fsync, none]"),
             (&["--store"], "--store"),
+            (&["--store", "gs://files"], "s3://"),
+            (&["--store", "s3://F"], "--store"),
+            (&["--s3-endpoint", "ftp://x"], "--s3-endpoint"),
             (&["--spool-threshold", "some"], "--spool-threshold"),
             (&["--memory-budget", "64KiB"], "1MiB at least"),
             (&["extra"], "extra"),

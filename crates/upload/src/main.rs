@@ -64,6 +64,7 @@ fn settings() -> Result<(Config, Access), Stop> {
         config.check_store()?;
     }
     config.flags()?;
+    config.bucket()?;
     Ok((config, access))
 }
 
@@ -73,15 +74,19 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
         admin: config.admin,
         memory_limit_bytes: config.memory_limit,
         // The agent's own variable beats the store.
-        state_dir: std::env::var_os("HEAPLINE_STATE").is_none().then(|| config.store.join("heapline")),
+        state_dir: std::env::var_os("HEAPLINE_STATE").is_none().then(|| config.local_dir().join("heapline")),
         ..heapline::Config::default()
     })?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build()?;
-    let options = Options { dir: config.store.clone(), durability: config.durability, kafka: config.kafka() };
-    let Opened { store, committer, outbox } = store::open(options)?;
+    let ledger = Ledger::with_parts(config.memory_budget, config.parts_budget());
+    let threshold = Threshold::new(config.threshold());
+    let options = Options { dir: config.local_dir().to_owned(), durability: config.durability, kafka: config.kafka() };
+    let Opened { store, committer, outbox } = match config.bucket()? {
+        None => store::open(options)?,
+        Some(bucket) => store::open_bucket(options, bucket, &ledger)?,
+    };
     outbox.register(agent.registry())?;
-    let (ledger, threshold) = (Ledger::new(config.memory_budget), Threshold::new(config.threshold()));
     metrics::register_memory(agent.registry(), &ledger, &threshold)?;
     if let Some(origin) = config.flags()? {
         let flags = Flags::new(origin, config.attributes(), threshold.clone(), agent.registry())?;
@@ -165,7 +170,7 @@ fn announce(config: &Config, public: SocketAddr, admin: SocketAddr, made_secret:
         "heapline-upload {version} on http://{public}, admin on http://{admin}, files in {store}\n\
          curl --form file=@FILE -H {authorization} http://{public}/upload\n",
         version = env!("CARGO_PKG_VERSION"),
-        store = config.store.display(),
+        store = config.store,
     ));
 }
 

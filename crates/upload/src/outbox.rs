@@ -37,7 +37,7 @@ pub(crate) use publisher::Publisher;
 pub(crate) use reader::Reader;
 pub(crate) use record::{Record, StoredFile};
 
-use crate::store::{Committer, Directory};
+use crate::store::{BucketWork, Committer, Directory};
 
 /// Where events go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +54,9 @@ pub struct OutboxHandle {
     pub(crate) progress: Arc<Progress>,
     pub(crate) metrics: Metrics,
     pub(crate) committer: Committer,
-    pub(crate) committer_thread: JoinHandle<()>,
+    pub(crate) committer_thread: Option<JoinHandle<()>>,
     pub(crate) publisher_thread: Option<JoinHandle<()>>,
+    pub(crate) bucket: Option<BucketWork>,
 }
 
 impl OutboxHandle {
@@ -76,7 +77,8 @@ impl OutboxHandle {
     /// Whether forms can be committed, for as long as anybody asks.
     #[must_use]
     pub fn health(&self) -> Health {
-        Health::new(&self.progress)
+        let bucket = self.bucket.as_ref().map(|work| Arc::clone(&work.bucket));
+        Health::new(&self.progress, bucket)
     }
 
     /// Waits until every event is delivered, at most `timeout`; returns how many are not. Those wait for the next
@@ -91,9 +93,12 @@ impl OutboxHandle {
     /// locked until the last clone of its store is gone.
     pub fn shutdown(self) {
         self.committer.stop();
-        join(self.committer_thread);
+        self.committer_thread.into_iter().for_each(join);
         self.progress.stop();
         self.publisher_thread.into_iter().for_each(join);
+        if let Some(bucket) = self.bucket {
+            bucket.shutdown();
+        }
         // A form that is half-way is the next start's to finish.
         if !self.progress.is_stuck()
             && let Err(error) = self.directory.sweep_spool()

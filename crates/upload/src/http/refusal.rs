@@ -76,6 +76,10 @@ pub enum Refusal {
     Busy,
     #[error("the disk is full")]
     NoSpace,
+    #[error("the object store does not answer")]
+    StoreAway,
+    #[error("the object store did not keep the content intact")]
+    StoreDamage,
     #[error("the server failed to store or read the file")]
     Internal,
 }
@@ -114,10 +118,11 @@ impl Refusal {
             }
             Self::Range(_) => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::NoFile => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Draining | Self::Unready | Self::OutboxFull | Self::NoMemory | Self::Busy => {
+            Self::Draining | Self::Unready | Self::OutboxFull | Self::NoMemory | Self::Busy | Self::StoreAway => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
+            Self::StoreDamage => StatusCode::BAD_GATEWAY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -154,7 +159,7 @@ impl Refusal {
                     headers.insert(header::CONTENT_RANGE, value);
                 }
             }
-            Self::Draining | Self::Unready | Self::OutboxFull | Self::NoMemory | Self::Busy => {
+            Self::Draining | Self::Unready | Self::OutboxFull | Self::NoMemory | Self::Busy | Self::StoreAway => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
             _ => {}
@@ -164,6 +169,10 @@ impl Refusal {
 
     /// Logs what the client is not told.
     fn internal(error: &dyn Error) -> Self {
+        Self::logged(error, Self::Internal)
+    }
+
+    fn logged(error: &dyn Error, refusal: Self) -> Self {
         let mut causes = Vec::new();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -171,7 +180,7 @@ impl Refusal {
             source = cause.source();
         }
         error!(%error, cause = causes.join(": "), "a request failed");
-        Self::Internal
+        refusal
     }
 }
 
@@ -194,7 +203,9 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NoSpace { .. } => Self::NoSpace,
-            StoreError::Io { source, .. } if is_want_of_descriptors(&source) => Self::Busy,
+            StoreError::Io { ref source, .. } if is_want_of_descriptors(source) => Self::Busy,
+            StoreError::Away { .. } => Self::logged(&error, Self::StoreAway),
+            StoreError::Damaged { .. } => Self::logged(&error, Self::StoreDamage),
             other => Self::internal(&other),
         }
     }
@@ -214,6 +225,8 @@ impl From<CommitError> for Refusal {
         match error {
             CommitError::OutboxFull => Self::OutboxFull,
             CommitError::NoSpace { .. } => Self::NoSpace,
+            CommitError::Away { .. } => Self::logged(&error, Self::StoreAway),
+            CommitError::Damaged { .. } => Self::logged(&error, Self::StoreDamage),
             other => Self::internal(&other),
         }
     }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 
+use crate::store::bucket::Bucket;
+
 /// The broker's answer to one message, by event number.
 pub(crate) type Settled = (u64, Result<(), KafkaError>);
 
@@ -37,19 +39,21 @@ pub(crate) struct Progress {
 #[derive(Debug, Clone)]
 pub struct Health {
     progress: Arc<Progress>,
+    bucket: Option<Arc<Bucket>>,
 }
 
 impl Health {
-    pub(crate) fn new(progress: &Arc<Progress>) -> Self {
-        Self { progress: Arc::clone(progress) }
+    pub(crate) fn new(progress: &Arc<Progress>, bucket: Option<Arc<Bucket>>) -> Self {
+        Self { progress: Arc::clone(progress), bucket }
     }
 
-    /// `false` while a committed form cannot be finished, or where a thread of the outbox has ended. A Kafka that is
+    /// `false` while a committed form cannot be finished, while the object store is away, or where a thread of the
+    /// outbox has ended. A Kafka that is
     /// away is no reason why not.
     #[must_use]
     pub fn is_good(&self) -> bool {
         let state = self.progress.locked();
-        !state.stuck && !state.deserted
+        !state.stuck && !state.deserted && self.bucket.as_ref().is_none_or(|bucket| bucket.is_reachable())
     }
 }
 
@@ -122,6 +126,10 @@ impl Progress {
         self.update(|state| state.stopping = true);
     }
 
+    pub(crate) fn consumed_to(&self) -> u64 {
+        self.locked().consumed
+    }
+
     pub(crate) fn pending(&self) -> u64 {
         let state = self.locked();
         state.journaled.saturating_sub(state.consumed)
@@ -170,7 +178,7 @@ mod tests {
     #[test]
     fn health_is_lost_with_a_thread_and_while_a_form_is_stuck() {
         let progress = Arc::new(Progress::new(0, 0));
-        let (health, duty) = (Health::new(&progress), progress.on_duty());
+        let (health, duty) = (Health::new(&progress, None), progress.on_duty());
         assert!(health.is_good());
         progress.stuck(true);
         assert!(!health.is_good());

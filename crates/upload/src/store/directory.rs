@@ -82,6 +82,12 @@ impl Directory {
         Ok(rustix::fs::openat(&self.spool, id.to_string(), flags, Mode::RUSR | Mode::WUSR)?.into())
     }
 
+    /// A sealed file, to be read.
+    pub(super) fn open_spool(&self, id: &FileId) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.spool, id.to_string(), flags, Mode::empty())?.into())
+    }
+
     /// Makes a spool file's bytes and metadata durable. fsync rather than fdatasync: an extended attribute is inode
     /// metadata that fdatasync may leave behind, and a new file's size makes both write the inode anyway.
     pub(super) fn seal_spool(&self, id: &FileId, file: &File, meta: &FileMeta) -> io::Result<()> {
