@@ -15,7 +15,7 @@ build:
 
 test: ## Unit, integration and end-to-end tests on real parts; ends with what was skipped.
 	@mkdir -p target && : > $(HEAPLINE_SKIPPED)
-	tests/parts/install kafka monitoring browser
+	tests/parts/install kafka monitoring browser s3
 	$(CARGO) build --release --workspace --all-targets
 	$(CARGO) test --release --workspace
 	tests/rules/run

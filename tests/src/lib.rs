@@ -17,6 +17,7 @@ pub mod part;
 pub mod port;
 pub mod process;
 pub mod prometheus;
+pub mod s3;
 pub mod service;
 pub mod watch;
 pub mod webhook;

@@ -18,9 +18,9 @@ use heapline::quantity::{parse_duration, parse_size};
 use crate::admission::Limits;
 use crate::flags::{self, Endpoint, Origin};
 use crate::ledger::BUDGET_BYTES_MIN;
-use crate::outbox::KafkaOptions;
+use crate::outbox::{KafkaOptions, KafkaSetting, KafkaSettings};
 use crate::spool::{Setting, Source};
-use crate::store::{Durability, Place};
+use crate::store::{Durability, Place, RoomLimits};
 
 pub use token::{Access, TOKEN_VARIABLE};
 
@@ -84,6 +84,11 @@ pub struct Config {
     #[arg(long, env = "HEAPLINE_TOPIC", value_name = "NAME", value_parser = topic, default_value = "statusNew")]
     pub topic: String,
 
+    /// A setting of librdkafka, repeatable; in the environment one a line, in the file a table [kafka-config]. Those that
+    /// delivery and memory bounds rest on are refused. This build speaks PLAINTEXT and SASL_PLAINTEXT, not TLS
+    #[arg(long, env = "HEAPLINE_KAFKA_CONFIG", value_name = "KEY=VALUE", value_delimiter = '\n')]
+    pub kafka_config: Vec<KafkaSetting>,
+
     /// Memory at which this process would be killed, a size [default: the cgroup's limit, else the host's memory]
     #[arg(long, env = "HEAPLINE_MEMORY_LIMIT", value_name = "SIZE", value_parser = positive_size)]
     pub memory_limit: Option<u64>,
@@ -123,6 +128,16 @@ pub struct Config {
     /// Largest request body, a size. Costs no memory either
     #[arg(long, env = "HEAPLINE_MAX_BODY", value_name = "SIZE", value_parser = positive_size, default_value = "5GiB")]
     pub max_body: u64,
+
+    /// Most bytes of all stored files, a size; beyond it uploads get 507 before their body is read. Of a directory only.
+    /// Costs a walk over the stored files at the start, beside the uploads [default: none]
+    #[arg(long, env = "HEAPLINE_QUOTA", value_name = "SIZE", value_parser = positive_size)]
+    pub quota: Option<u64>,
+
+    /// Bytes of the disk that uploads leave free, a size; an upload that would not gets 507 before its body is read
+    /// [default: 1% of the disk, 64MiB at most]
+    #[arg(long, env = "HEAPLINE_DISK_RESERVE", value_name = "SIZE", value_parser = parse_size)]
+    pub disk_reserve: Option<u64>,
 
     /// Connections served at once, a number from 1 to 1000000; more wait. An idle one costs about 14 KB, an upload in
     /// flight what --memory-budget has for it
@@ -222,6 +237,11 @@ impl Config {
         }
     }
 
+    /// What may be filled.
+    pub fn room(&self) -> RoomLimits {
+        RoomLimits { quota_bytes: self.quota, reserve_bytes: self.disk_reserve }
+    }
+
     /// How much of a file stays in memory, before any flag says otherwise.
     pub fn threshold(&self) -> Setting {
         match self.spool_threshold {
@@ -263,8 +283,14 @@ impl Config {
     }
 
     /// Where events go, if to Kafka.
-    pub fn kafka(&self) -> Option<KafkaOptions> {
-        self.kafka.clone().map(|brokers| KafkaOptions { brokers, topic: self.topic.clone() })
+    ///
+    /// # Errors
+    /// [`Stop::Refused`] where librdkafka does not take a setting.
+    pub fn kafka(&self) -> Result<Option<KafkaOptions>, Stop> {
+        let settings = KafkaSettings::new(&self.kafka_config);
+        let settings = settings.map_err(|error| Stop::Refused(format!("--kafka-config: {error}")))?;
+        let topic = self.topic.clone();
+        Ok(self.kafka.clone().map(|brokers| KafkaOptions { brokers, topic, settings }))
     }
 }
 
@@ -385,6 +411,8 @@ mod tests {
             "--token-file=t",
             "--kafka=a:1,b:2",
             "--topic=x",
+            "--kafka-config=linger.ms=5",
+            "--kafka-config=client.id=y",
             "--memory-limit=2GiB",
             "--memory-budget=16MiB",
             "--spool-threshold=0",
@@ -392,6 +420,8 @@ mod tests {
             "--growthbook-client-key=sdk-1",
             "--flags-attributes=env=prod,cores=8",
             "--max-file=1",
+            "--quota=1GiB",
+            "--disk-reserve=0",
             "--max-body=2kB",
             "--max-connections=3",
             "--drain=500ms",
@@ -412,6 +442,7 @@ mod tests {
         assert_eq!((&attributes["env"], &attributes["cores"]), (&"prod".into(), &8.into()));
         assert_eq!(attributes["service"], "heapline-upload");
         assert_eq!((config.memory_budget, config.spool_threshold), (16 << 20, Some(0)));
+        assert_eq!(config.room(), RoomLimits { quota_bytes: None, reserve_bytes: Some(0) });
         assert_eq!((config.max_connections, config.drain), (3, Duration::from_millis(500)));
         assert_eq!((config.durability, config.digest, config.check), (Durability::None, false, true));
     }
@@ -426,6 +457,8 @@ mod tests {
             (&["--kafka", "broker"], "host:port"),
             (&["--kafka", ""], "--kafka"),
             (&["--topic", "a b"], "--topic"),
+            (&["--kafka-config", "acks=0"], "at least once"),
+            (&["--kafka-config", "linger.ms"], "key=value"),
             (&["--growthbook-url", "https://gb", "--growthbook-client-key", "k"], "https is not spoken"),
             (&["--flags-attributes", "env"], "name=value"),
             (&["--max-connections", "0"], "--max-connections"),

@@ -30,6 +30,9 @@ const BLOCKING_THREADS_MAX: usize = 128;
 /// What the outbox gets of the drain when uploads used all of it.
 const FLUSH_TIME_MIN: Duration = Duration::from_secs(1);
 
+/// A flush that delivers nothing for so long is given up: events are durable.
+const FLUSH_STALL_MAX: Duration = Duration::from_secs(5);
+
 /// How long file calls in progress may hold up the exit.
 const LAST_CALLS_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -65,6 +68,7 @@ fn settings() -> Result<(Config, Access), Stop> {
     }
     config.flags()?;
     config.bucket()?;
+    config.kafka()?;
     Ok((config, access))
 }
 
@@ -81,11 +85,12 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
         tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build()?;
     let ledger = Ledger::with_parts(config.memory_budget, config.parts_budget());
     let threshold = Threshold::new(config.threshold());
-    let options = Options { dir: config.local_dir().to_owned(), durability: config.durability, kafka: config.kafka() };
+    let options = Options { dir: config.local_dir().to_owned(), durability: config.durability, kafka: config.kafka()? };
     let Opened { store, committer, outbox } = match config.bucket()? {
         None => store::open(options)?,
         Some(bucket) => store::open_bucket(options, bucket, &ledger)?,
     };
+    let store = store.limited(config.room());
     outbox.register(agent.registry())?;
     metrics::register_memory(agent.registry(), &ledger, &threshold)?;
     if let Some(origin) = config.flags()? {
@@ -127,7 +132,7 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
     })?;
 
     let flush_time = drained_by.saturating_duration_since(Instant::now()).max(FLUSH_TIME_MIN);
-    let undelivered = outbox.flush(flush_time);
+    let undelivered = outbox.flush_while_moving(flush_time, FLUSH_STALL_MAX);
     if undelivered > 0 {
         tracing::warn!(events = undelivered, "not delivered yet; they wait in the outbox for the next start");
     }

@@ -18,11 +18,12 @@ mod progress;
 mod publisher;
 mod reader;
 mod record;
+mod settings;
 mod window;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::Registry;
 use tracing::warn;
@@ -36,6 +37,7 @@ pub(crate) use progress::Progress;
 pub(crate) use publisher::Publisher;
 pub(crate) use reader::Reader;
 pub(crate) use record::{Record, StoredFile};
+pub use settings::{BadSetting, KafkaSetting, KafkaSettings};
 
 use crate::store::{BucketWork, Committer, Directory};
 
@@ -45,6 +47,8 @@ pub struct KafkaOptions {
     /// librdkafka's `bootstrap.servers`: `host:port`, several with commas between.
     pub brokers: String,
     pub topic: String,
+    /// Further settings of librdkafka.
+    pub settings: KafkaSettings,
 }
 
 /// The running outbox, for the process's metrics, readiness and drain.
@@ -86,6 +90,22 @@ impl OutboxHandle {
     #[must_use]
     pub fn flush(&self, timeout: Duration) -> u64 {
         self.progress.wait_until_consumed(timeout)
+    }
+
+    /// As [`flush`](Self::flush), and gives up earlier where nothing at all is delivered for `stall`: what is durable
+    /// need not hold up the end of a process whose broker is away. Blocking.
+    #[must_use]
+    pub fn flush_while_moving(&self, timeout: Duration, stall: Duration) -> u64 {
+        let deadline = Instant::now() + timeout;
+        let mut consumed = self.progress.consumed_to();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let undelivered = self.progress.wait_until_consumed(stall.min(left));
+            let before = std::mem::replace(&mut consumed, self.progress.consumed_to());
+            if undelivered == 0 || consumed == before || left <= stall {
+                return undelivered;
+            }
+        }
     }
 
     /// Finishes the forms that are being committed, refuses later ones, stops the publisher, and sweeps what cut

@@ -17,6 +17,8 @@ mod meta;
 mod open;
 mod place;
 mod recovery;
+pub mod repeats;
+mod room;
 mod spool;
 
 use std::fs::File;
@@ -32,14 +34,17 @@ pub use id::{FILE_ID_CHARS, FileId};
 pub use meta::FileMeta;
 pub use open::{open, open_bucket};
 pub use place::{BadPlace, Place};
+pub use room::RoomLimits;
 pub use spool::{Sealed, SpoolFile};
 
 pub(crate) use directory::{Directory, names};
 pub(crate) use meta::hex;
 pub(crate) use open::BucketWork;
+pub(crate) use room::{Full, Promised, Room};
 
 use crate::outbox::{KafkaOptions, OutboxHandle};
 use bucket::{Bucket, Object};
+use repeats::Repeats;
 
 /// What a 201 promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,9 +121,27 @@ pub fn is_no_space(error: &io::Error) -> bool {
 pub struct Store {
     directory: Arc<Directory>,
     bucket: Option<Arc<Bucket>>,
+    room: Arc<Room>,
+    repeats: Repeats,
 }
 
 impl Store {
+    /// With other limits than the defaults. To be called once, before there are uploads: a quota counts what is stored,
+    /// on a thread of its own.
+    #[must_use]
+    pub fn limited(self, limits: RoomLimits) -> Self {
+        let room = Room::new(&self.directory, limits);
+        Self { room, ..self }
+    }
+
+    pub(crate) fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
+    pub(crate) fn repeats(&self) -> &Repeats {
+        &self.repeats
+    }
+
     /// Starts a file under a new id.
     ///
     /// # Errors
@@ -165,7 +188,15 @@ impl Store {
             return bucket.delete(&id).await;
         }
         let store = self.clone();
-        let deleted = spawn_blocking(move || store.delete(&id)).await;
+        let deleted = spawn_blocking(move || {
+            let bytes = if store.room.counts() { store.open(&id)?.map_or(0, |(_, meta)| meta.bytes) } else { 0 };
+            store.delete(&id).inspect(|deleted| {
+                if *deleted {
+                    store.room.deleted(bytes)
+                }
+            })
+        });
+        let deleted = deleted.await;
         deleted.unwrap_or_else(|panic| Err(StoreError::new("delete a stored file", io::Error::other(panic))))
     }
 }

@@ -28,6 +28,9 @@ impl Config {
         if self.memory_budget < BUDGET_BYTES_MIN {
             return refused("--memory-budget: 16MiB at least with a bucket".to_owned());
         }
+        if self.quota.is_some() {
+            return refused("--quota: of a directory only; a bucket has quotas of its own".to_owned());
+        }
         if self.max_file > BUCKET_FILE_BYTES_MAX {
             return refused("--max-file: a bucket takes 50000MiB at most".to_owned());
         }
@@ -89,6 +92,7 @@ mod tests {
             (&["--s3-endpoint=http://minio:9000"][..], "--s3-plain-http any"),
             (&["--memory-budget=8MiB"], "--memory-budget"),
             (&["--max-file=60GiB"], "--max-file"),
+            (&["--quota=1GiB"], "--quota"),
             (&["--s3-endpoint=http://127.0.0.1:9000"], ""),
             (&["--s3-endpoint=http://[::1]:9000"], ""),
             (&["--s3-endpoint=https://minio"], ""),

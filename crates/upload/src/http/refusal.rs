@@ -12,7 +12,8 @@ use crate::body::BodyError;
 use crate::digest::BadDigestField;
 use crate::metrics::Outcome;
 use crate::multipart::{ContentTypeError, Malformed};
-use crate::store::{CommitError, StoreError};
+use crate::store::repeats::BadKey;
+use crate::store::{CommitError, Full, StoreError};
 use crate::writer::SealError;
 
 /// When a client that was refused for now may ask again.
@@ -76,6 +77,14 @@ pub enum Refusal {
     Busy,
     #[error("the disk is full")]
     NoSpace,
+    #[error("the store's quota is used up")]
+    QuotaFull,
+    #[error("an Idempotency-Key is one field of 1 to 255 printable characters")]
+    KeyForm,
+    #[error("the first request with this Idempotency-Key is not done")]
+    KeyRunning,
+    #[error("this Idempotency-Key was used for another upload")]
+    KeyReused,
     #[error("the object store does not answer")]
     StoreAway,
     #[error("the object store did not keep the content intact")]
@@ -102,6 +111,7 @@ impl Refusal {
             | Self::ContentType(ContentTypeError::NoBoundary | ContentTypeError::BadBoundary)
             | Self::DigestField(_)
             | Self::DigestMismatch
+            | Self::KeyForm
             | Self::Cut
             | Self::Coding => StatusCode::BAD_REQUEST,
             Self::Form(Malformed::TooManyParts(_)) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -117,11 +127,12 @@ impl Refusal {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
             }
             Self::Range(_) => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::NoFile => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::NoFile | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::KeyRunning => StatusCode::CONFLICT,
             Self::Draining | Self::Unready | Self::OutboxFull | Self::NoMemory | Self::Busy | Self::StoreAway => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
+            Self::NoSpace | Self::QuotaFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::StoreDamage => StatusCode::BAD_GATEWAY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -159,7 +170,13 @@ impl Refusal {
                     headers.insert(header::CONTENT_RANGE, value);
                 }
             }
-            Self::Draining | Self::Unready | Self::OutboxFull | Self::NoMemory | Self::Busy | Self::StoreAway => {
+            Self::Draining
+            | Self::Unready
+            | Self::OutboxFull
+            | Self::NoMemory
+            | Self::Busy
+            | Self::KeyRunning
+            | Self::StoreAway => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
             _ => {}
@@ -186,6 +203,24 @@ impl Refusal {
 
 fn is_want_of_descriptors(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Disk => Self::NoSpace,
+            Full::Quota => Self::QuotaFull,
+        }
+    }
+}
+
+impl From<BadKey> for Refusal {
+    fn from(bad: BadKey) -> Self {
+        match bad {
+            BadKey::Form => Self::KeyForm,
+            BadKey::Running => Self::KeyRunning,
+        }
+    }
 }
 
 impl From<BodyError> for Refusal {

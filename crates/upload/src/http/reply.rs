@@ -121,6 +121,10 @@ pub(super) fn json(status: StatusCode, content_type: &'static str, value: &impl 
     with_body(status, content_type, body.into())
 }
 
+pub(super) fn json_text(status: StatusCode, content_type: &'static str, text: String) -> Reply {
+    with_body(status, content_type, text.into())
+}
+
 fn with_body(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
     let mut reply = Response::new(ReplyBody::Bytes(Some(body)));
     *reply.status_mut() = status;

@@ -157,6 +157,20 @@ impl Directory {
         Ok(names(&self.spool)?.iter().filter_map(|name| FileId::parse(name)).collect())
     }
 
+    /// Every file in `files/` with its length, in no order.
+    pub(super) fn each_file(&self, mut visit: impl FnMut(FileId, u64)) -> io::Result<()> {
+        for entry in rustix::fs::Dir::read_from(&self.files)? {
+            let entry = entry?;
+            let Some(id) = entry.file_name().to_str().ok().and_then(FileId::parse) else { continue };
+            match rustix::fs::statat(&self.files, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => visit(id, u64::try_from(stat.st_size).unwrap_or(0)),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+
     /// Empties `spool/`: what is still there was never committed, or was being deleted.
     pub(crate) fn sweep_spool(&self) -> io::Result<()> {
         for name in names(&self.spool)? {

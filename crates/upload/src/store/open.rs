@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::{self, Runtime};
 use tokio::sync::watch;
@@ -14,6 +14,8 @@ use super::bucket::{self, Bucket, BucketCommitter, BucketOptions, Events, Keeper
 use super::commit::{self, Commits, Committer, Sink};
 use super::meta::XATTR_BYTES_MAX;
 use super::recovery::{self, Recovered};
+use super::repeats::Repeats;
+use super::room::{Room, RoomLimits};
 use super::{Directory, Durability, FileId, OpenError, Opened, Options, Store, StoreError};
 use crate::ledger::Ledger;
 use crate::outbox::{Journal, Metrics, OutboxHandle, Progress, Publisher, Reader};
@@ -69,7 +71,9 @@ pub(super) fn open_with(options: Options, xattr_bytes_max: usize) -> Result<Open
         publisher_thread,
         bucket: None,
     };
-    Ok(Opened { store: Store { directory, bucket: None }, committer, outbox })
+    let repeats = Repeats::open(&directory, unix_ms()).map_err(failed("read its keys"))?;
+    let room = Room::new(&directory, RoomLimits::default());
+    Ok(Opened { store: Store { directory, bucket: None, room, repeats }, committer, outbox })
 }
 
 /// As [`open`], with the files in a bucket: `options.dir` holds what is on its way, spool and outbox, and may be lost.
@@ -127,6 +131,8 @@ pub fn open_bucket(options: Options, bucket: BucketOptions, ledger: &Ledger) -> 
             Some(publisher.spawn().map_err(failed("start the publisher"))?)
         }
     };
+    let repeats = Repeats::open(&directory, unix_ms()).map_err(failed("read its keys"))?;
+    let room = Room::new(&directory, RoomLimits::default());
     let committer = Committer::to_bucket(committer);
     let outbox = OutboxHandle {
         directory: Arc::clone(&directory),
@@ -137,7 +143,7 @@ pub fn open_bucket(options: Options, bucket: BucketOptions, ledger: &Ledger) -> 
         publisher_thread,
         bucket: Some(BucketWork { bucket: Arc::clone(&bucket), runtime, stop, work }),
     };
-    Ok(Opened { store: Store { directory, bucket: Some(bucket) }, committer, outbox })
+    Ok(Opened { store: Store { directory, bucket: Some(bucket), room, repeats }, committer, outbox })
 }
 
 /// What goes on for a bucket beside the requests.
@@ -170,6 +176,11 @@ fn bucket_runtime() -> io::Result<Runtime> {
         .thread_name("bucket")
         .enable_all()
         .build()
+}
+
+fn unix_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// First files of the forms that wait in the journal.

@@ -20,7 +20,7 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// The same while the store is away: how soon its return is noticed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// A server whose sign of life has been the same for so long, by the clock of who looks, is lost.
-const LOST_AFTER: Duration = Duration::from_secs(60);
+const LOST_AFTER: Duration = Duration::from_secs(30);
 /// Unfinished uploads are abandoned when they are so old.
 const ABANDONED_AFTER: Duration = Duration::from_secs(48 * 3600);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
