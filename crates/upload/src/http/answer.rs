@@ -67,12 +67,10 @@ async fn commit_once(
     answer: Answer,
 ) -> Result<Answer, Refusal> {
     let fingerprint = fingerprint(if target == Target::Form { "form" } else { "file" }, &sealed);
-    match claim.turn(&fingerprint) {
-        Turn::Other => return Err(Refusal::KeyReused),
-        Turn::Again { answer, committed } if committed || store.find(answer.first).await?.is_some() => {
-            return Ok(answer);
-        }
-        _ => {}
+    if let Turn::Used { answer, same, committed } = claim.turn(&fingerprint)
+        && (committed || store.find(answer.first).await?.is_some())
+    {
+        return if same { Ok(answer) } else { Err(Refusal::KeyReused) };
     }
     let promised = claim.promise(fingerprint, answer.clone(), unix_ms()).await;
     promised.map_err(|source| StoreError::new("write down an Idempotency-Key", source))?;

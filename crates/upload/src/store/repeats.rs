@@ -83,14 +83,10 @@ pub(crate) struct Claim {
 
 /// What a request with a key turns out to be.
 pub(crate) enum Turn {
+    /// Nobody used the key before.
     First,
-    /// The same again, if this was committed.
-    Again {
-        answer: Answer,
-        committed: bool,
-    },
-    /// Something else under the same key.
-    Other,
+    /// Somebody did, for the `same` or not; it counts if that was `committed`.
+    Used { answer: Answer, same: bool, committed: bool },
 }
 
 impl Repeats {
@@ -139,11 +135,9 @@ impl Claim {
     pub(crate) fn turn(&self, fingerprint: &str) -> Turn {
         match &self.known {
             None => Turn::First,
-            Some(entry) if entry.fingerprint == fingerprint => {
-                Turn::Again { answer: entry.answer.clone(), committed: entry.committed }
+            Some(Entry { answer, committed, fingerprint: before, .. }) => {
+                Turn::Used { answer: answer.clone(), same: before == fingerprint, committed: *committed }
             }
-            Some(entry) if !entry.committed => Turn::First,
-            Some(_) => Turn::Other,
         }
     }
 
