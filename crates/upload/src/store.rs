@@ -43,7 +43,7 @@ pub(crate) use open::BucketWork;
 pub(crate) use room::{Full, Promised, Room};
 
 use crate::outbox::{KafkaOptions, OutboxHandle};
-use bucket::{Bucket, Object};
+use bucket::{Bucket, BucketError, Object};
 use repeats::Repeats;
 
 /// What a 201 promises.
@@ -98,10 +98,10 @@ pub enum StoreError {
     Io { doing: &'static str, source: io::Error },
     /// The object store does not answer, or not now.
     #[error("the object store is away: cannot {doing}")]
-    Away { doing: &'static str, source: Arc<object_store::Error> },
+    Away { doing: &'static str, source: Arc<BucketError> },
     /// The object store keeps other bytes than were sent.
     #[error("a checksum does not hold: cannot {doing}")]
-    Damaged { doing: &'static str, source: Arc<object_store::Error> },
+    Damaged { doing: &'static str, source: Arc<BucketError> },
 }
 
 impl StoreError {

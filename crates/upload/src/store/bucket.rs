@@ -54,6 +54,7 @@ use record::Staged;
 pub use body::ObjectBody;
 pub(crate) use commit::BucketCommitter;
 pub(super) use commit::Events;
+pub use failure::BucketError;
 pub(super) use keeper::{Keeper, Left};
 pub(super) use reaper::Reaper;
 pub(super) use server::server_id;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::{error, info};
 
-use super::bucket::BucketCommitter;
+use super::bucket::{BucketCommitter, BucketError};
 use super::{Directory, Sealed, is_no_space};
 use crate::event::Event;
 use crate::outbox::{Cursor, EventLog, Journal, Progress, Record, StoredFile};
@@ -40,10 +40,10 @@ pub enum CommitError {
     Io { source: Arc<io::Error> },
     /// The object store does not answer, or not now; the form may still appear, whole.
     #[error("the object store is away")]
-    Away { source: Arc<object_store::Error> },
+    Away { source: Arc<BucketError> },
     /// The object store keeps other bytes than were sent. Nothing was stored.
     #[error("the object store does not keep a form intact")]
-    Damaged { source: Arc<object_store::Error> },
+    Damaged { source: Arc<BucketError> },
 }
 
 impl CommitError {

@@ -16,8 +16,7 @@ fn a_repeated_upload_gets_the_first_answer_and_stores_nothing() {
     let body = form(&[("name=f; filename=a", &content), ("name=g; filename=b", b"b")]);
     let post = "POST /upload\nContent-Type: multipart/form-data; boundary=b\nIdempotency-Key: \"one\"";
     let put = "PUT /files/a\nIdempotency-Key: two";
-    let (form_first, file_first) =
-        (server.client().request(post, &body), server.client().request(put, b"abc"));
+    let (form_first, file_first) = (server.client().request(post, &body), server.client().request(put, b"abc"));
     assert_eq!((form_first.status, file_first.status), (201, 201));
     for _ in 0..2 {
         let again = server.client().request(post, &body);
@@ -91,7 +90,9 @@ fn a_quota_is_told_before_the_body_and_deleting_makes_room() {
     client.answer().assert_problem(507);
     // A length that nobody announced is found out at the end.
     let mut client = server.client();
-    client.send(format!("PUT /files/b HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nTransfer-Encoding: chunked\r\n\r\n258\r\n"));
+    client.send(format!(
+        "PUT /files/b HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nTransfer-Encoding: chunked\r\n\r\n258\r\n"
+    ));
     client.send(noise(600)).send("\r\n0\r\n\r\n").answer().assert_problem(507);
     assert_eq!(server.names("files").len(), 1);
     assert_eq!(server.client().request("PUT /files/c", &noise(300)).status, 201);

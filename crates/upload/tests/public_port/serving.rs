@@ -48,7 +48,14 @@ pub(crate) struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         let threshold = Threshold::new(Setting { bytes: 0, source: Source::Default });
-        Self { limits: Limits::default(), digest: true, drain: PATIENCE, ledger: Ledger::new(64 << 20), threshold, room: RoomLimits::default() }
+        Self {
+            limits: Limits::default(),
+            digest: true,
+            drain: PATIENCE,
+            ledger: Ledger::new(64 << 20),
+            threshold,
+            room: RoomLimits::default(),
+        }
     }
 }
 

@@ -5,6 +5,16 @@ use std::sync::Arc;
 
 use crate::store::{CommitError, StoreError};
 
+/// Of a cause without a code.
+const SAID_CHARS_MAX: usize = 300;
+
+/// A failed request to an object store, in its words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{said}")]
+pub struct BucketError {
+    said: String,
+}
+
 /// An answer of the store that we do not take for an answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
@@ -58,13 +68,35 @@ pub(super) fn kind(error: &object_store::Error) -> Kind {
 
 impl StoreError {
     pub(in crate::store) fn of_bucket(doing: &'static str, source: object_store::Error) -> Self {
-        let kind = kind(&source);
+        let (kind, source) = (kind(&source), BucketError { said: said(&source) });
         match kind {
             Kind::Away => Self::Away { doing, source: Arc::new(source) },
             Kind::Damaged => Self::Damaged { doing, source: Arc::new(source) },
             _ => Self::Io { doing, source: std::io::Error::other(source) },
         }
     }
+}
+
+/// The store's own code and words where it had some, else what went wrong underneath. One line; the whole answer of a
+/// store shows more than a log should have.
+fn said(error: &object_store::Error) -> String {
+    let mut deepest = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        deepest = error.to_string();
+        if between(&deepest, "<Code>", "</Code>").is_some() {
+            break;
+        }
+        cause = error.source();
+    }
+    match (between(&deepest, "<Code>", "</Code>"), between(&deepest, "<Message>", "</Message>")) {
+        (Some(code), message) => format!("{code}: {}", message.unwrap_or_default()),
+        _ => deepest.lines().next().unwrap_or_default().chars().take(SAID_CHARS_MAX).collect(),
+    }
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    Some(text.split_once(start)?.1.split_once(end)?.0)
 }
 
 impl From<StoreError> for CommitError {
@@ -93,6 +125,8 @@ mod tests {
         assert_eq!(kind(&generic(Box::new(Refused::BadRequest(String::new())))), Kind::Other);
         let missing = |source: &str| object_store::Error::NotFound { path: "a".into(), source: source.into() };
         assert_eq!(kind(&missing("<Code>NoSuchKey</Code>")), Kind::Missing);
-        assert_eq!(kind(&missing("<Code>NoSuchBucket</Code>")), Kind::Forbidden);
+        let no_bucket = missing("status 404: <Code>NoSuchBucket</Code><Message>none</Message><X>y</X>");
+        assert_eq!((kind(&no_bucket), &*said(&no_bucket)), (Kind::Forbidden, "NoSuchBucket: none"));
+        assert_eq!(said(&generic("connection refused".into())), "connection refused");
     }
 }

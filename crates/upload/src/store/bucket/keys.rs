@@ -1,13 +1,19 @@
 //! Where things are in the bucket, below the prefix.
 //!
 //! ```text
-//! files/<id>                   a stored file          outbox/<server>/<first id>.json   a form's commit record
+//! files/<xx>/<id>              a stored file          outbox/<server>/<first id>.json   a form's commit record
 //! servers/<server>             a sign of life         events/<first id>.jsonl           events, where there is no Kafka
 //! ```
+//!
+//! `xx` is the id's random end: ids begin with the time, and a store that splits its keys by their beginnings would have
+//! all writes in one place.
 
 use object_store::path::Path;
 
 use crate::store::FileId;
+
+/// 1,024 places.
+const SHARD_CHARS: usize = 2;
 
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -20,7 +26,9 @@ impl Keys {
     }
 
     pub(super) fn file(&self, id: &FileId) -> Path {
-        self.files().join(id.to_string())
+        let name = id.to_string();
+        let shard = name[name.len() - SHARD_CHARS..].to_owned();
+        self.files().join(shard).join(name)
     }
 
     pub(super) fn files(&self) -> Path {
