@@ -95,7 +95,11 @@ pub fn open_bucket(options: Options, bucket: BucketOptions, ledger: &Ledger) -> 
         recovery::recover(&directory).map_err(|(doing, source)| failed(doing)(source))?;
     let metrics = Metrics::new().map_err(|error| failed("name its metrics")(io::Error::other(error)))?;
     let progress = Arc::new(Progress::new(cursor.seq(), journal.next_seq()));
-    let journaled = journaled(&journal, cursor.seq()).map_err(failed("read its outbox"))?;
+    // Without Kafka nobody sends what is in the journal: the forms' records speak for them.
+    let journaled = match &kafka {
+        Some(_) => journaled(&journal, cursor.seq()).map_err(failed("read its outbox"))?,
+        None => HashSet::new(),
+    };
 
     let runtime = bucket_runtime().map_err(failed("start the bucket's threads"))?;
     let name = bucket.name.clone();

@@ -34,6 +34,8 @@ pub(in crate::store) struct Keeper {
     shared: Arc<Shared>,
     /// What the process before left: ids in its spool, and forms that are in the journal.
     left: Left,
+    /// Ids that begin with this process are later.
+    started: FileId,
     recovered: bool,
     signs: HashMap<FileId, Sign>,
     adopted: HashSet<Path>,
@@ -58,7 +60,8 @@ impl Keeper {
     pub(in crate::store) fn new(committer: &BucketCommitter, left: Left) -> Self {
         let shared = Arc::clone(committer.shared());
         let (signs, adopted) = (HashMap::new(), HashSet::new());
-        Self { shared, left, recovered: false, signs, adopted, swept: None, away: false }
+        let started = FileId::from_parts(unix_ms(), [0; 10]);
+        Self { shared, left, started, recovered: false, signs, adopted, swept: None, away: false }
     }
 
     /// Until `stop` changes.
@@ -109,11 +112,10 @@ impl Keeper {
 
     /// Finishes the forms that an earlier process of this server committed and did not see through.
     async fn finish_own(&self) -> Result<(), StoreError> {
-        let started = FileId::from_parts(unix_ms(), [0; 10]);
         for key in self.records(&self.shared.server, usize::MAX).await? {
             let Some(first) = id_of(&key) else { continue };
             // A later one is a request's of this process.
-            if first < started && !self.left.journaled.contains(&first) && !self.shared.is_unsure_of(&first) {
+            if first < self.started && !self.left.journaled.contains(&first) && !self.shared.is_unsure_of(&first) {
                 self.finish(&key).await?;
             }
         }
