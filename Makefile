@@ -15,7 +15,7 @@ build:
 
 test: ## Unit, integration and end-to-end tests on real parts; ends with what was skipped.
 	@mkdir -p target && : > $(HEAPLINE_SKIPPED)
-	tests/parts/install kafka monitoring browser faults
+	tests/parts/install kafka monitoring browser s3 faults
 	$(CARGO) build --release --workspace --exclude heapline-fuzz --all-targets
 	$(CARGO) test --release --workspace --exclude heapline-fuzz
 	fuzz/run 8

@@ -19,6 +19,7 @@ pub mod port;
 pub mod process;
 pub mod prometheus;
 pub mod promises;
+pub mod s3;
 pub mod service;
 pub mod small_disk;
 pub mod soak;

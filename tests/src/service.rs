@@ -56,6 +56,21 @@ impl Service {
         })
     }
 
+    /// `heapline-upload` with its files in a bucket, further arguments, and variables. [`store`](Self::store) is its
+    /// spool directory.
+    pub fn upload_to_bucket(
+        bucket: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, LaunchError> {
+        Self::start("heapline-upload", arguments, environment, |service| {
+            let spool = service.store().to_string_lossy().into_owned();
+            let admin = service.admin.to_string();
+            let bucket = bucket.to_owned();
+            vec!["--store".to_owned(), bucket, "--spool-dir".to_owned(), spool, "--admin".to_owned(), admin]
+        })
+    }
+
     /// The leaky service with arguments, and variables for the agent in it.
     pub fn leaky(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self, LaunchError> {
         Self::start("leaky", Setup { arguments, environment, store: None }, |_| Vec::new())
@@ -117,6 +132,12 @@ impl Service {
     /// Ends with KILL; its files stay.
     pub fn kill(&mut self) -> Option<ExitStatus> {
         self.process.take().map(|mut process| process.kill())
+    }
+
+    /// Ends with KILL, and takes its files along: a machine that is lost.
+    pub fn lose(&mut self) -> io::Result<()> {
+        self.kill();
+        fs::remove_dir_all(self.store())
     }
 
     pub fn signal(&mut self, signal: Signal) {

@@ -1,12 +1,13 @@
 //! Settings: flags, then the environment, then a TOML file, then defaults.
 
+mod bucket;
 mod file;
 mod store;
 mod token;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -17,9 +18,9 @@ use heapline::quantity::{parse_duration, parse_size};
 use crate::admission::Limits;
 use crate::flags::{self, Endpoint, Origin};
 use crate::ledger::BUDGET_BYTES_MIN;
-use crate::outbox::{KafkaOptions, OUTBOX_BYTES_MIN};
+use crate::outbox::{KafkaOptions, KafkaSetting, KafkaSettings, OUTBOX_BYTES_MIN};
 use crate::spool::{Setting, Source};
-use crate::store::Durability;
+use crate::store::{Durability, Place, RoomLimits};
 
 pub use token::{Access, TOKEN_VARIABLE};
 
@@ -43,9 +44,33 @@ pub struct Config {
     #[arg(long, env = "HEAPLINE_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
 
-    /// Directory of stored files and undelivered events; made where missing. Uploads cost one write of their size
-    #[arg(long, env = "HEAPLINE_STORE", value_name = "DIRECTORY", default_value = "heapline-store")]
-    pub store: PathBuf,
+    /// Where stored files and undelivered events are: a directory, made where missing, or s3://bucket/prefix, which any
+    /// number of servers share. Uploads cost one write of their size; to a bucket, three requests a file and two a form too
+    #[arg(long, env = "HEAPLINE_STORE", value_name = "DIRECTORY|S3-URL", default_value = "heapline-store")]
+    pub store: Place,
+
+    /// Directory of this server's own while --store is a bucket: files on their way, events that wait for Kafka. Needs
+    /// room for the uploads in flight
+    #[arg(long, env = "HEAPLINE_SPOOL_DIR", value_name = "DIRECTORY", default_value = "heapline-spool")]
+    pub spool_dir: PathBuf,
+
+    /// Address of an S3-compatible store, http://host:port or https://host [default: AWS]. Plain http only to loopback,
+    /// unless --s3-plain-http any. Keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from the machine's role
+    #[arg(long, env = "HEAPLINE_S3_ENDPOINT", value_name = "URL", value_parser = bucket::endpoint)]
+    pub s3_endpoint: Option<String>,
+
+    /// Region that requests are signed for
+    #[arg(long, env = "HEAPLINE_S3_REGION", value_name = "NAME", value_parser = bucket::region, default_value = "us-east-1")]
+    pub s3_region: String,
+
+    /// How a bucket is addressed: path, endpoint/bucket/key; virtual, bucket.endpoint/key [default: path with
+    /// --s3-endpoint, else virtual]
+    #[arg(long, env = "HEAPLINE_S3_ADDRESSING", value_name = "STYLE", value_parser = ["path", "virtual"])]
+    pub s3_addressing: Option<String>,
+
+    /// Where a store may be reached by plain http: loopback only, or any address, which shows stored files to the network
+    #[arg(long, env = "HEAPLINE_S3_PLAIN_HTTP", value_name = "WHERE", value_parser = ["loopback", "any"], default_value = "loopback")]
+    pub s3_plain_http: String,
 
     /// File that holds the bearer token; white space around it is dropped
     #[arg(long, env = "HEAPLINE_TOKEN_FILE", value_name = "FILE")]
@@ -63,6 +88,10 @@ pub struct Config {
     /// refused with 503 until some are delivered
     #[arg(long, env = "HEAPLINE_OUTBOX_MAX", value_name = "SIZE", value_parser = outbox, default_value = "256MiB")]
     pub outbox_max: u64,
+    /// A setting of librdkafka, repeatable; in the environment one a line, in the file a table [kafka-config]. Those that
+    /// delivery and memory bounds rest on are refused. This build speaks PLAINTEXT and SASL_PLAINTEXT, not TLS
+    #[arg(long, env = "HEAPLINE_KAFKA_CONFIG", value_name = "KEY=VALUE", value_delimiter = '\n')]
+    pub kafka_config: Vec<KafkaSetting>,
 
     /// Memory at which this process would be killed, a size [default: the cgroup's limit, else the host's memory]
     #[arg(long, env = "HEAPLINE_MEMORY_LIMIT", value_name = "SIZE", value_parser = positive_size)]
@@ -103,6 +132,16 @@ pub struct Config {
     /// Largest request body, a size. Costs no memory either
     #[arg(long, env = "HEAPLINE_MAX_BODY", value_name = "SIZE", value_parser = positive_size, default_value = "5GiB")]
     pub max_body: u64,
+
+    /// Most bytes of all stored files, a size; beyond it uploads get 507 before their body is read. Of a directory only.
+    /// Costs a walk over the stored files at the start, beside the uploads [default: none]
+    #[arg(long, env = "HEAPLINE_QUOTA", value_name = "SIZE", value_parser = positive_size)]
+    pub quota: Option<u64>,
+
+    /// Bytes of the disk that uploads leave free, a size; an upload that would not gets 507 before its body is read
+    /// [default: 1% of the disk, 64MiB at most]
+    #[arg(long, env = "HEAPLINE_DISK_RESERVE", value_name = "SIZE", value_parser = parse_size)]
+    pub disk_reserve: Option<u64>,
 
     /// Connections served at once, a number from 1 to 1000000; more wait. An idle one costs about 14 KB, an upload in
     /// flight what --memory-budget has for it
@@ -178,9 +217,18 @@ impl Config {
     /// What `--check` finds out beyond the settings themselves.
     ///
     /// # Errors
-    /// [`Stop::Refused`] where the store exists and is no directory, or could not be written.
+    /// [`Stop::Refused`] where the store's directory exists and is none, or could not be written.
     pub fn check_store(&self) -> Result<(), Stop> {
-        store::check(&self.store)
+        let flag = if matches!(self.store, Place::Bucket { .. }) { "--spool-dir" } else { "--store" };
+        store::check(flag, self.local_dir())
+    }
+
+    /// The directory on this machine: of the store, or of what is on its way to it.
+    pub fn local_dir(&self) -> &Path {
+        match &self.store {
+            Place::Directory(dir) => dir,
+            Place::Bucket { .. } => &self.spool_dir,
+        }
     }
 
     /// The server's bounds: those that can be set, and the others.
@@ -191,6 +239,11 @@ impl Config {
             connections_max: self.max_connections,
             ..Limits::default()
         }
+    }
+
+    /// What may be filled.
+    pub fn room(&self) -> RoomLimits {
+        RoomLimits { quota_bytes: self.quota, reserve_bytes: self.disk_reserve }
     }
 
     /// How much of a file stays in memory, before any flag says otherwise.
@@ -234,9 +287,15 @@ impl Config {
     }
 
     /// Where events go, if to Kafka.
-    pub fn kafka(&self) -> Option<KafkaOptions> {
+    ///
+    /// # Errors
+    /// [`Stop::Refused`] where librdkafka does not take a setting.
+    pub fn kafka(&self) -> Result<Option<KafkaOptions>, Stop> {
+        let settings = KafkaSettings::new(&self.kafka_config);
+        let settings = settings.map_err(|error| Stop::Refused(format!("--kafka-config: {error}")))?;
+        let topic = self.topic.clone();
         let outbox_bytes_max = self.outbox_max;
-        self.kafka.clone().map(|brokers| KafkaOptions { brokers, topic: self.topic.clone(), outbox_bytes_max })
+        Ok(self.kafka.clone().map(|brokers| KafkaOptions { brokers, topic, outbox_bytes_max, settings }))
     }
 }
 
@@ -355,17 +414,26 @@ mod tests {
         let config = load(&[
             "--listen=[::1]:1",
             "--admin=[::1]:2",
-            "--store=s",
+            "--store=s3://files/p",
+            "--spool-dir=s",
+            "--s3-endpoint=http://[::1]:9000",
+            "--s3-region=eu",
+            "--s3-addressing=virtual",
+            "--s3-plain-http=any",
             "--token-file=t",
             "--kafka=a:1,b:2",
             "--topic=x",
+            "--kafka-config=linger.ms=5",
+            "--kafka-config=client.id=y",
             "--memory-limit=2GiB",
-            "--memory-budget=8MiB",
+            "--memory-budget=16MiB",
             "--spool-threshold=0",
             "--growthbook-url=http://gb:3100",
             "--growthbook-client-key=sdk-1",
             "--flags-attributes=env=prod,cores=8",
             "--max-file=1",
+            "--quota=1GiB",
+            "--disk-reserve=0",
             "--max-body=2kB",
             "--max-connections=3",
             "--drain=500ms",
@@ -375,7 +443,9 @@ mod tests {
         ])
         .unwrap();
         assert_eq!((config.listen.port(), config.admin.map(|admin| admin.port())), (1, Some(2)));
-        assert_eq!((config.store.clone(), config.token_file.clone()), ("s".into(), Some("t".into())));
+        assert_eq!((config.local_dir(), config.token_file.clone()), (Path::new("s"), Some("t".into())));
+        let bucket = config.bucket().unwrap().unwrap();
+        assert_eq!((&*bucket.name, &*bucket.prefix, &*bucket.region, bucket.path_style), ("files", "p", "eu", false));
         assert_eq!((config.kafka.as_deref(), config.topic.as_str()), (Some("a:1,b:2"), "x"));
         assert_eq!((config.memory_limit, config.max_file, config.max_body), (Some(2 << 30), 1, 2000));
         let Ok(Some(Origin::GrowthBook(endpoint))) = config.flags() else { panic!("no GrowthBook") };
@@ -383,7 +453,8 @@ mod tests {
         let attributes = config.attributes();
         assert_eq!((&attributes["env"], &attributes["cores"]), (&"prod".into(), &8.into()));
         assert_eq!(attributes["service"], "heapline-upload");
-        assert_eq!((config.memory_budget, config.spool_threshold), (8 << 20, Some(0)));
+        assert_eq!((config.memory_budget, config.spool_threshold), (16 << 20, Some(0)));
+        assert_eq!(config.room(), RoomLimits { quota_bytes: None, reserve_bytes: Some(0) });
         assert_eq!((config.max_connections, config.drain), (3, Duration::from_millis(500)));
         assert_eq!((config.durability, config.digest, config.check), (Durability::None, false, true));
     }
@@ -398,11 +469,16 @@ mod tests {
             (&["--kafka", "broker"], "host:port"),
             (&["--kafka", ""], "--kafka"),
             (&["--topic", "a b"], "--topic"),
+            (&["--kafka-config", "acks=0"], "at least once"),
+            (&["--kafka-config", "linger.ms"], "key=value"),
             (&["--growthbook-url", "https://gb", "--growthbook-client-key", "k"], "https is not spoken"),
             (&["--flags-attributes", "env"], "name=value"),
             (&["--max-connections", "0"], "--max-connections"),
             (&["--durability", "maybe"], "[possible values: fsync, none]"),
             (&["--store"], "--store"),
+            (&["--store", "gs://files"], "s3://"),
+            (&["--store", "s3://F"], "--store"),
+            (&["--s3-endpoint", "ftp://x"], "--s3-endpoint"),
             (&["--spool-threshold", "some"], "--spool-threshold"),
             (&["--memory-budget", "64KiB"], "1MiB at least"),
             (&["extra"], "extra"),

@@ -60,5 +60,5 @@ pub fn append_record(journal: &mut Vec<u8>, seq: u64, files: usize) {
         },
     };
     // Short metadata always fits.
-    let _ = Record { seq, files: (0..files).map(file).collect() }.encode(journal);
+    let _ = Record { seq, files: (0..files).map(file).collect(), origin: None }.encode(journal);
 }

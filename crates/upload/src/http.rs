@@ -1,5 +1,6 @@
 //! The public port: requests in, answers out.
 
+mod answer;
 mod conditional;
 mod disposition;
 mod files;

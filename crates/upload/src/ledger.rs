@@ -46,6 +46,9 @@ pub struct Ledger {
 struct Shared {
     limit_bytes: u64,
     free: Arc<Semaphore>,
+    /// A share set aside for parts on their way to an object store.
+    parts: Arc<Semaphore>,
+    parts_bytes: u64,
     read_ahead_bytes: AtomicU64,
     pressed: watch::Sender<bool>,
 }
@@ -63,6 +66,7 @@ enum Class {
     Upload,
     Kept,
     ReadAhead,
+    Part,
 }
 
 /// Whether the budget has run out, to be watched.
@@ -72,22 +76,31 @@ impl Ledger {
     /// A budget of `limit_bytes`.
     #[must_use]
     pub fn new(limit_bytes: u64) -> Self {
-        let permits = usize::try_from(limit_bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let free = Arc::new(Semaphore::new(permits));
+        Self::with_parts(limit_bytes, 0)
+    }
+
+    /// A budget of which `parts_bytes` are set aside for parts on their way to an object store.
+    #[must_use]
+    pub fn with_parts(limit_bytes: u64, parts_bytes: u64) -> Self {
+        let permits = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let (free, parts) = (permits(limit_bytes.saturating_sub(parts_bytes)), permits(parts_bytes));
+        let (limit_bytes, parts_bytes) = (free as u64, parts as u64);
+        let (free, parts) = (Arc::new(Semaphore::new(free)), Arc::new(Semaphore::new(parts)));
         let (pressed, _) = watch::channel(false);
-        let limit_bytes = permits as u64;
-        Self { shared: Arc::new(Shared { limit_bytes, free, read_ahead_bytes: AtomicU64::new(0), pressed }) }
+        let read_ahead_bytes = AtomicU64::new(0);
+        Self { shared: Arc::new(Shared { limit_bytes, free, parts, parts_bytes, read_ahead_bytes, pressed }) }
     }
 
     #[must_use]
     pub fn limit_bytes(&self) -> u64 {
-        self.shared.limit_bytes
+        self.shared.limit_bytes + self.shared.parts_bytes
     }
 
     /// Bytes paid for at this moment.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
-        self.shared.limit_bytes - self.free_bytes()
+        let parts = self.shared.parts_bytes - self.shared.parts.available_permits() as u64;
+        self.shared.limit_bytes - self.free_bytes() + parts
     }
 
     pub(crate) fn pressure(&self) -> Pressure {
@@ -134,6 +147,14 @@ impl Ledger {
         let permit = self.take(bytes, Class::ReadAhead)?;
         self.shared.read_ahead_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Some(permit)
+    }
+
+    /// For a part on its way to an object store: waits its turn. A part larger than all that is set aside takes all.
+    pub(crate) async fn part(&self, bytes: u64) -> Permit {
+        let bytes = u32::try_from(bytes.min(self.shared.parts_bytes)).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        let taken = Arc::clone(&self.shared.parts).acquire_many_owned(bytes).await.ok();
+        Permit { ledger: self.clone(), taken, class: Class::Part }
     }
 
     fn take(&self, bytes: usize, class: Class) -> Option<Permit> {

@@ -30,6 +30,9 @@ const BLOCKING_THREADS_MAX: usize = 128;
 /// What the outbox gets of the drain when uploads used all of it.
 const FLUSH_TIME_MIN: Duration = Duration::from_secs(1);
 
+/// A flush that delivers nothing for so long is given up: events are durable.
+const FLUSH_STALL_MAX: Duration = Duration::from_secs(5);
+
 /// How long file calls in progress may hold up the exit.
 const LAST_CALLS_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -46,7 +49,7 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,object_store=warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(&config, access) {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,6 +67,8 @@ fn settings() -> Result<(Config, Access), Stop> {
         config.check_store()?;
     }
     config.flags()?;
+    config.bucket()?;
+    config.kafka()?;
     Ok((config, access))
 }
 
@@ -73,15 +78,20 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
         admin: config.admin,
         memory_limit_bytes: config.memory_limit,
         // The agent's own variable beats the store.
-        state_dir: std::env::var_os("HEAPLINE_STATE").is_none().then(|| config.store.join("heapline")),
+        state_dir: std::env::var_os("HEAPLINE_STATE").is_none().then(|| config.local_dir().join("heapline")),
         ..heapline::Config::default()
     })?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build()?;
-    let options = Options { dir: config.store.clone(), durability: config.durability, kafka: config.kafka() };
-    let Opened { store, committer, outbox } = store::open(options)?;
+    let ledger = Ledger::with_parts(config.memory_budget, config.parts_budget());
+    let threshold = Threshold::new(config.threshold());
+    let options = Options { dir: config.local_dir().to_owned(), durability: config.durability, kafka: config.kafka()? };
+    let Opened { store, committer, outbox } = match config.bucket()? {
+        None => store::open(options)?,
+        Some(bucket) => store::open_bucket(options, bucket, &ledger)?,
+    };
+    let store = store.limited(config.room());
     outbox.register(agent.registry())?;
-    let (ledger, threshold) = (Ledger::new(config.memory_budget), Threshold::new(config.threshold()));
     metrics::register_memory(agent.registry(), &ledger, &threshold)?;
     if let Some(origin) = config.flags()? {
         let flags = Flags::new(origin, config.attributes(), threshold.clone(), agent.registry())?;
@@ -122,7 +132,7 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
     })?;
 
     let flush_time = drained_by.saturating_duration_since(Instant::now()).max(FLUSH_TIME_MIN);
-    let undelivered = outbox.flush(flush_time);
+    let undelivered = outbox.flush_while_moving(flush_time, FLUSH_STALL_MAX);
     if undelivered > 0 {
         tracing::warn!(events = undelivered, "not delivered yet; they wait in the outbox for the next start");
     }
@@ -165,7 +175,7 @@ fn announce(config: &Config, public: SocketAddr, admin: SocketAddr, made_secret:
         "heapline-upload {version} on http://{public}, admin on http://{admin}, files in {store}\n\
          curl --form file=@FILE -H {authorization} http://{public}/upload\n",
         version = env!("CARGO_PKG_VERSION"),
-        store = config.store.display(),
+        store = config.store,
     ));
 }
 

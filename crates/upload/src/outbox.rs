@@ -18,11 +18,12 @@ mod progress;
 mod publisher;
 mod reader;
 pub(crate) mod record;
+mod settings;
 mod window;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::Registry;
 use tracing::warn;
@@ -36,8 +37,9 @@ pub(crate) use progress::Progress;
 pub(crate) use publisher::Publisher;
 pub(crate) use reader::Reader;
 pub(crate) use record::{Record, StoredFile};
+pub use settings::{BadSetting, KafkaSetting, KafkaSettings};
 
-use crate::store::{Committer, Directory};
+use crate::store::{BucketWork, Committer, Directory};
 
 /// The default of [`KafkaOptions::outbox_bytes_max`].
 pub const OUTBOX_BYTES_MAX: u64 = journal::OUTBOX_BYTES_MAX;
@@ -52,6 +54,8 @@ pub struct KafkaOptions {
     pub topic: String,
     /// What events that wait may take of the disk. Beyond it, uploads are refused.
     pub outbox_bytes_max: u64,
+    /// Further settings of librdkafka.
+    pub settings: KafkaSettings,
 }
 
 /// The running outbox, for the process's metrics, readiness and drain.
@@ -61,8 +65,9 @@ pub struct OutboxHandle {
     pub(crate) progress: Arc<Progress>,
     pub(crate) metrics: Metrics,
     pub(crate) committer: Committer,
-    pub(crate) committer_thread: JoinHandle<()>,
+    pub(crate) committer_thread: Option<JoinHandle<()>>,
     pub(crate) publisher_thread: Option<JoinHandle<()>>,
+    pub(crate) bucket: Option<BucketWork>,
 }
 
 impl OutboxHandle {
@@ -83,7 +88,8 @@ impl OutboxHandle {
     /// Whether forms can be committed, for as long as anybody asks.
     #[must_use]
     pub fn health(&self) -> Health {
-        Health::new(&self.progress, &self.directory)
+        let bucket = self.bucket.as_ref().map(|work| Arc::clone(&work.bucket));
+        Health::new(&self.progress, &self.directory, bucket)
     }
 
     /// Waits until every event is delivered, at most `timeout`; returns how many are not. Those wait for the next
@@ -93,14 +99,33 @@ impl OutboxHandle {
         self.progress.wait_until_consumed(timeout)
     }
 
+    /// As [`flush`](Self::flush), and gives up earlier where nothing at all is delivered for `stall`: what is durable
+    /// need not hold up the end of a process whose broker is away. Blocking.
+    #[must_use]
+    pub fn flush_while_moving(&self, timeout: Duration, stall: Duration) -> u64 {
+        let deadline = Instant::now() + timeout;
+        let mut consumed = self.progress.consumed_to();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let undelivered = self.progress.wait_until_consumed(stall.min(left));
+            let before = std::mem::replace(&mut consumed, self.progress.consumed_to());
+            if undelivered == 0 || consumed == before || left <= stall {
+                return undelivered;
+            }
+        }
+    }
+
     /// Finishes the forms that are being committed, refuses later ones, stops the publisher, and sweeps what cut
     /// uploads left in `spool/`. Blocking, for the disk and up to about a second for librdkafka. The directory stays
     /// locked until the last clone of its store is gone.
     pub fn shutdown(self) {
         self.committer.stop();
-        join(self.committer_thread);
+        self.committer_thread.into_iter().for_each(join);
         self.progress.stop();
         self.publisher_thread.into_iter().for_each(join);
+        if let Some(bucket) = self.bucket {
+            bucket.shutdown();
+        }
         // A form that is half-way is the next start's to finish.
         if !self.progress.is_stuck()
             && let Err(error) = self.directory.sweep_spool()

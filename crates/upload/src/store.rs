@@ -9,11 +9,16 @@
 //! record is the commit point, the renames into `files/` follow it, and recovery finishes what a crash cut off.
 //! `heapline/` is the agent's. Nothing else is in the directory; one process holds it at a time.
 
+pub mod bucket;
 mod commit;
 mod directory;
 mod id;
 mod meta;
+mod open;
+mod place;
 mod recovery;
+pub mod repeats;
+mod room;
 mod spool;
 
 use std::fs::File;
@@ -22,19 +27,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::io::Errno;
+use tokio::task::spawn_blocking;
 
 pub use commit::{CommitError, Committer};
 pub use id::{FILE_ID_CHARS, FileId};
 pub use meta::FileMeta;
+pub use open::{open, open_bucket};
+pub use place::{BadPlace, Place};
+pub use room::RoomLimits;
 pub use spool::{Sealed, SpoolFile};
 
 pub(crate) use directory::{Directory, names};
 pub(crate) use meta::hex;
+pub(crate) use open::BucketWork;
+pub(crate) use room::{Full, Promised, Room};
 
-use crate::outbox::{KafkaOptions, Metrics, OutboxHandle, Progress, Publisher};
-use commit::{Commits, Sink};
-use meta::XATTR_BYTES_MAX;
-use recovery::Recovered;
+use crate::outbox::{KafkaOptions, OutboxHandle};
+use bucket::{Bucket, BucketError, Object};
+use repeats::Repeats;
 
 /// What a 201 promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,6 +84,8 @@ pub enum OpenError {
     Io { dir: PathBuf, doing: &'static str, source: io::Error },
     #[error("Kafka producer settings are refused")]
     Kafka(#[source] rdkafka::error::KafkaError),
+    #[error("bucket {name} cannot be used")]
+    Bucket { name: String, source: Box<StoreError> },
 }
 
 /// Why a file could not be written, read or deleted.
@@ -84,6 +96,12 @@ pub enum StoreError {
     NoSpace { doing: &'static str, source: io::Error },
     #[error("cannot {doing}")]
     Io { doing: &'static str, source: io::Error },
+    /// The object store does not answer, or not now.
+    #[error("the object store is away: cannot {doing}")]
+    Away { doing: &'static str, source: Arc<BucketError> },
+    /// The object store keeps other bytes than were sent.
+    #[error("a checksum does not hold: cannot {doing}")]
+    Damaged { doing: &'static str, source: Arc<BucketError> },
 }
 
 impl StoreError {
@@ -98,63 +116,32 @@ pub fn is_no_space(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT))
 }
 
-/// Opens, recovers and sweeps a store, and starts its committer and publisher threads. Blocking; time is proportional
-/// to what an earlier process left unfinished, not to what is stored.
-///
-/// # Errors
-/// Where the directory cannot be used, another process holds it, or the Kafka settings make no sense. A broker that
-/// is away is no error.
-pub fn open(options: Options) -> Result<Opened, OpenError> {
-    open_with(options, XATTR_BYTES_MAX)
-}
-
-fn open_with(options: Options, xattr_bytes_max: usize) -> Result<Opened, OpenError> {
-    let Options { dir, durability, kafka } = options;
-    let directory = Arc::new(Directory::open(&dir, durability, xattr_bytes_max)?);
-    let failed = |doing| {
-        let dir = dir.clone();
-        move |source| OpenError::Io { dir, doing, source }
-    };
-    let recovered = recovery::recover(&directory).map_err(|(doing, source)| failed(doing)(source))?;
-    let Recovered { mut journal, mut cursor } = recovered;
-    if let Some(kafka) = &kafka {
-        journal = journal.bounded(kafka.outbox_bytes_max);
-    }
-    let metrics = Metrics::new().map_err(|error| failed("name its metrics")(io::Error::other(error)))?;
-    let progress = Arc::new(Progress::new(cursor.seq(), journal.next_seq()));
-    let (sink, publisher) = match kafka {
-        None => {
-            let log = recovery::event_log(&directory, &journal, &mut cursor);
-            let log = log.map_err(failed("catch up events.jsonl"))?;
-            progress.consumed(cursor.seq(), None);
-            (Sink::EventLog(log, cursor), None)
-        }
-        Some(kafka) => {
-            let publisher = Publisher::new(&directory, journal.segments(), cursor, kafka, &progress, &metrics);
-            (Sink::Publisher, Some(publisher.map_err(OpenError::Kafka)?))
-        }
-    };
-    let commits = Commits::new(&directory, journal, sink, &progress);
-    let (committer, committer_thread) = commit::start(commits).map_err(failed("start the committer"))?;
-    let publisher_thread = publisher.map(Publisher::spawn).transpose().map_err(failed("start the publisher"))?;
-    let outbox = OutboxHandle {
-        directory: Arc::clone(&directory),
-        progress,
-        metrics,
-        committer: committer.clone(),
-        committer_thread,
-        publisher_thread,
-    };
-    Ok(Opened { store: Store { directory }, committer, outbox })
-}
-
 /// Files by id. Cheap to clone; every method blocks, so call it off the async workers.
 #[derive(Debug, Clone)]
 pub struct Store {
     directory: Arc<Directory>,
+    bucket: Option<Arc<Bucket>>,
+    room: Arc<Room>,
+    repeats: Repeats,
 }
 
 impl Store {
+    /// With other limits than the defaults. To be called once, before there are uploads: a quota counts what is stored,
+    /// on a thread of its own.
+    #[must_use]
+    pub fn limited(self, limits: RoomLimits) -> Self {
+        let room = Room::new(&self.directory, limits);
+        Self { room, ..self }
+    }
+
+    pub(crate) fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
+    pub(crate) fn repeats(&self) -> &Repeats {
+        &self.repeats
+    }
+
     /// Starts a file under a new id.
     ///
     /// # Errors
@@ -178,11 +165,52 @@ impl Store {
     pub fn delete(&self, id: &FileId) -> Result<bool, StoreError> {
         self.directory.delete_file(id).map_err(|source| StoreError::new("delete a stored file", source))
     }
+
+    /// A committed file wherever it is, and its metadata. May be called on an async worker.
+    pub(crate) async fn find(&self, id: FileId) -> Result<Option<(Content, FileMeta)>, StoreError> {
+        if let Some(bucket) = &self.bucket {
+            let found = bucket.find(&id).await?;
+            return Ok(found.map(|object| {
+                let meta = object.meta().clone();
+                (Content::Object(object), meta)
+            }));
+        }
+        let store = self.clone();
+        let found = spawn_blocking(move || store.open(&id)).await;
+        let found =
+            found.unwrap_or_else(|panic| Err(StoreError::new("open a stored file", io::Error::other(panic))))?;
+        Ok(found.map(|(file, meta)| (Content::File(file), meta)))
+    }
+
+    /// Deletes a committed file wherever it is, as [`delete`](Self::delete). May be called on an async worker.
+    pub(crate) async fn remove(&self, id: FileId) -> Result<bool, StoreError> {
+        if let Some(bucket) = &self.bucket {
+            return bucket.delete(&id).await;
+        }
+        let store = self.clone();
+        let deleted = spawn_blocking(move || {
+            let bytes = if store.room.counts() { store.open(&id)?.map_or(0, |(_, meta)| meta.bytes) } else { 0 };
+            store.delete(&id).inspect(|deleted| {
+                if *deleted {
+                    store.room.deleted(bytes)
+                }
+            })
+        });
+        let deleted = deleted.await;
+        deleted.unwrap_or_else(|panic| Err(StoreError::new("delete a stored file", io::Error::other(panic))))
+    }
+}
+
+/// The bytes of a committed file, not read yet.
+pub(crate) enum Content {
+    File(File),
+    Object(Object),
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::open::open_with;
     use super::*;
     use std::io::Write;
     use std::path::Path;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use heapline_upload::outbox::{KafkaOptions, OUTBOX_BYTES_MAX};
+use heapline_upload::outbox::{KafkaOptions, KafkaSettings, OUTBOX_BYTES_MAX};
 use heapline_upload::store::{Opened, Options, open};
 use prometheus::Registry;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -33,8 +33,12 @@ fn cluster() -> Cluster {
 }
 
 fn opened(dir: &Path, cluster: &Cluster) -> Opened {
-    let kafka =
-        KafkaOptions { brokers: cluster.bootstrap_servers(), topic: TOPIC.into(), outbox_bytes_max: OUTBOX_BYTES_MAX };
+    let kafka = KafkaOptions {
+        brokers: cluster.bootstrap_servers(),
+        topic: TOPIC.into(),
+        outbox_bytes_max: OUTBOX_BYTES_MAX,
+        settings: KafkaSettings::default(),
+    };
     open(Options { kafka: Some(kafka), ..options(dir) }).unwrap()
 }
 
@@ -205,8 +209,12 @@ fn a_backlog_longer_than_the_window_arrives_in_full() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (dir, cluster) = (tempfile::tempdir().unwrap(), cluster());
     cluster.broker_down(1).unwrap();
-    let kafka =
-        KafkaOptions { brokers: cluster.bootstrap_servers(), topic: TOPIC.into(), outbox_bytes_max: OUTBOX_BYTES_MAX };
+    let kafka = KafkaOptions {
+        brokers: cluster.bootstrap_servers(),
+        topic: TOPIC.into(),
+        outbox_bytes_max: OUTBOX_BYTES_MAX,
+        settings: KafkaSettings::default(),
+    };
     let durability = heapline_upload::store::Durability::None;
     let store = open(Options { kafka: Some(kafka), durability, dir: dir.path().to_owned() }).unwrap();
     for _ in 0..FORMS {

@@ -8,6 +8,9 @@ use super::Stop;
 /// What a file cannot hold: itself, and what only makes sense once.
 const FLAGS_ONLY: [&str; 4] = ["config", "check", "help", "version"];
 
+/// The one flag that is a table here.
+const TABLE_FLAG: &str = "kafka-config";
+
 /// The largest file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -43,14 +46,37 @@ fn settings(text: &str, command: &Command) -> Result<Vec<Setting>, String> {
         if settings.iter().any(|setting| setting.flag == flag) {
             return Err(format!("'{key}' is there twice, with - and with _"));
         }
-        let value = match value {
-            Value::String(text) => text,
-            Value::Integer(number) => number.to_string(),
-            _ => return Err(format!("'{key}' must be a string or a whole number")),
-        };
+        if let (TABLE_FLAG, Value::Table(table)) = (flag.as_str(), &value) {
+            pairs(table, "", &mut |key, value| {
+                settings.push(Setting { flag: flag.clone(), value: format!("{key}={value}") })
+            })?;
+            continue;
+        }
+        let value = scalar(&value).ok_or_else(|| format!("'{key}' must be a string or a whole number"))?;
         settings.push(Setting { flag, value });
     }
     Ok(settings)
+}
+
+/// A table's entries; dots make tables of keys without quotes, so they are put together again.
+fn pairs(table: &Table, prefix: &str, found: &mut impl FnMut(&str, &str)) -> Result<(), String> {
+    for (key, value) in table {
+        let key = format!("{prefix}{key}");
+        match value {
+            Value::Table(inner) => pairs(inner, &format!("{key}."), found)?,
+            Value::Boolean(value) => found(&key, &value.to_string()),
+            other => found(&key, &scalar(other).ok_or_else(|| format!("'{key}' must be a string or a whole number"))?),
+        }
+    }
+    Ok(())
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -73,6 +99,10 @@ mod tests {
         assert_eq!(
             read("max-file = \"1GiB\"\nmax_connections = 7\n"),
             Ok(vec![pair("max-connections", "7"), pair("max-file", "1GiB")])
+        );
+        assert_eq!(
+            read("[kafka-config]\nlinger.ms = 5\n\"sasl.password\" = \"p=q\"\n"),
+            Ok(vec![pair("kafka-config", "linger.ms=5"), pair("kafka-config", "sasl.password=p=q")])
         );
         assert_eq!(read("# nothing\n"), Ok(vec![]));
     }

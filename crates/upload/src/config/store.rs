@@ -8,8 +8,8 @@ use super::Stop;
 
 /// Refuses a path that is no directory, or one in which nothing can be made. One that is missing is fine where it can
 /// be made.
-pub(super) fn check(store: &Path) -> Result<(), Stop> {
-    let refused = |what: String| Stop::Refused(format!("--store {}: {what}", store.display()));
+pub(super) fn check(flag: &str, store: &Path) -> Result<(), Stop> {
+    let refused = |what: String| Stop::Refused(format!("{flag} {}: {what}", store.display()));
     // An empty last component stands for the working directory.
     let paths = store.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
     for path in paths {

@@ -5,22 +5,20 @@ use std::time::{Duration, SystemTime};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::task::spawn_blocking;
 
 use super::conditional::{Validators, Verdict};
 use super::range::Range;
 use super::reply::{self, FileBody};
 use super::{Refusal, Reply, ReplyBody, Service, disposition};
 use crate::digest::{self, REPR_DIGEST};
-use crate::store::{FileId, FileMeta, hex};
+use crate::store::{Content, FileId, FileMeta, hex};
 
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 
 /// GET and HEAD.
 pub(super) async fn read(service: &Service, name: &str, request: &Request<Incoming>) -> Result<Reply, Refusal> {
     let id = FileId::parse(name).ok_or(Refusal::NoSuchFile)?;
-    let store = service.store.clone();
-    let (file, meta) = spawn_blocking(move || store.open(&id)).await??.ok_or(Refusal::NoSuchFile)?;
+    let (content, meta) = service.store.find(id).await?.ok_or(Refusal::NoSuchFile)?;
     let validators = validators(&id, &meta);
     match validators.judge(request.headers()) {
         Verdict::Failed => return Err(Refusal::Precondition),
@@ -42,7 +40,10 @@ pub(super) async fn read(service: &Service, name: &str, request: &Request<Incomi
         Range::Part { first, last } => (StatusCode::PARTIAL_CONTENT, first, last + 1),
         Range::Unsatisfiable => return Err(Refusal::Range(meta.bytes)),
     };
-    let mut reply = Response::new(ReplyBody::File(FileBody::new(file, start, end, &service.ledger)));
+    let mut reply = Response::new(match content {
+        Content::File(file) => ReplyBody::File(FileBody::new(file, start, end, &service.ledger)),
+        Content::Object(object) => ReplyBody::Object(object.body(start, end)),
+    });
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     put_validators(headers, &validators);
@@ -55,12 +56,7 @@ pub(super) async fn read(service: &Service, name: &str, request: &Request<Incomi
 
 pub(super) async fn delete(service: &Service, name: &str) -> Result<Reply, Refusal> {
     let id = FileId::parse(name).ok_or(Refusal::NoSuchFile)?;
-    let store = service.store.clone();
-    if spawn_blocking(move || store.delete(&id)).await?? {
-        Ok(reply::empty(StatusCode::NO_CONTENT))
-    } else {
-        Err(Refusal::NoSuchFile)
-    }
+    if service.store.remove(id).await? { Ok(reply::empty(StatusCode::NO_CONTENT)) } else { Err(Refusal::NoSuchFile) }
 }
 
 /// Stored files never change: without a digest, the id says as much.

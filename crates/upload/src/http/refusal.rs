@@ -12,7 +12,8 @@ use crate::body::BodyError;
 use crate::digest::BadDigestField;
 use crate::metrics::Outcome;
 use crate::multipart::{ContentTypeError, Malformed};
-use crate::store::{CommitError, StoreError};
+use crate::store::repeats::BadKey;
+use crate::store::{CommitError, Full, StoreError};
 use crate::writer::SealError;
 
 /// When a client that was refused for now may ask again.
@@ -76,6 +77,18 @@ pub enum Refusal {
     Busy,
     #[error("the disk is full")]
     NoSpace,
+    #[error("the store's quota is used up")]
+    QuotaFull,
+    #[error("an Idempotency-Key is one field of 1 to 255 printable characters")]
+    KeyForm,
+    #[error("the first request with this Idempotency-Key is not done")]
+    KeyRunning,
+    #[error("this Idempotency-Key was used for another upload")]
+    KeyReused,
+    #[error("the object store does not answer")]
+    StoreAway,
+    #[error("the object store did not keep the content intact")]
+    StoreDamage,
     #[error("the server failed to store or read the file")]
     Internal,
 }
@@ -98,6 +111,7 @@ impl Refusal {
             | Self::ContentType(ContentTypeError::NoBoundary | ContentTypeError::BadBoundary)
             | Self::DigestField(_)
             | Self::DigestMismatch
+            | Self::KeyForm
             | Self::Cut
             | Self::Coding => StatusCode::BAD_REQUEST,
             Self::Form(Malformed::TooManyParts(_)) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -113,11 +127,13 @@ impl Refusal {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
             }
             Self::Range(_) => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::NoFile => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Draining | Self::Unready | Self::OutboxFull | Self::NoMemory | Self::Busy => {
+            Self::NoFile | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::KeyRunning => StatusCode::CONFLICT,
+            Self::Draining | Self::Unready | Self::OutboxFull | Self::NoMemory | Self::Busy | Self::StoreAway => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
+            Self::NoSpace | Self::QuotaFull => StatusCode::INSUFFICIENT_STORAGE,
+            Self::StoreDamage => StatusCode::BAD_GATEWAY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -154,7 +170,13 @@ impl Refusal {
                     headers.insert(header::CONTENT_RANGE, value);
                 }
             }
-            Self::Draining | Self::Unready | Self::OutboxFull | Self::NoMemory | Self::Busy => {
+            Self::Draining
+            | Self::Unready
+            | Self::OutboxFull
+            | Self::NoMemory
+            | Self::Busy
+            | Self::KeyRunning
+            | Self::StoreAway => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
             _ => {}
@@ -164,6 +186,10 @@ impl Refusal {
 
     /// Logs what the client is not told.
     fn internal(error: &dyn Error) -> Self {
+        Self::logged(error, Self::Internal)
+    }
+
+    fn logged(error: &dyn Error, refusal: Self) -> Self {
         let mut causes = Vec::new();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -171,12 +197,30 @@ impl Refusal {
             source = cause.source();
         }
         error!(%error, cause = causes.join(": "), "a request failed");
-        Self::Internal
+        refusal
     }
 }
 
 fn is_want_of_descriptors(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Disk => Self::NoSpace,
+            Full::Quota => Self::QuotaFull,
+        }
+    }
+}
+
+impl From<BadKey> for Refusal {
+    fn from(bad: BadKey) -> Self {
+        match bad {
+            BadKey::Form => Self::KeyForm,
+            BadKey::Running => Self::KeyRunning,
+        }
+    }
 }
 
 impl From<BodyError> for Refusal {
@@ -194,7 +238,9 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NoSpace { .. } => Self::NoSpace,
-            StoreError::Io { source, .. } if is_want_of_descriptors(&source) => Self::Busy,
+            StoreError::Io { ref source, .. } if is_want_of_descriptors(source) => Self::Busy,
+            StoreError::Away { .. } => Self::logged(&error, Self::StoreAway),
+            StoreError::Damaged { .. } => Self::logged(&error, Self::StoreDamage),
             other => Self::internal(&other),
         }
     }
@@ -215,6 +261,8 @@ impl From<CommitError> for Refusal {
             CommitError::OutboxFull => Self::OutboxFull,
             CommitError::NoSpace { .. } => Self::NoSpace,
             CommitError::Io { source } if is_want_of_descriptors(&source) => Self::Busy,
+            CommitError::Away { .. } => Self::logged(&error, Self::StoreAway),
+            CommitError::Damaged { .. } => Self::logged(&error, Self::StoreDamage),
             other => Self::internal(&other),
         }
     }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::ledger::{Ledger, Permit};
+use crate::store::bucket::ObjectBody;
 
 /// Read from a file at once, for an answer, where the memory budget has room for it.
 const READ_BYTES: usize = 128 << 10;
@@ -29,6 +30,8 @@ pub enum ReplyBody {
     Bytes(Option<Bytes>),
     /// A piece of a file.
     File(FileBody),
+    /// A piece of an object in a bucket.
+    Object(ObjectBody),
 }
 
 /// A piece of a file, read in steps on blocking threads; one step ahead of the connection, no more.
@@ -80,6 +83,7 @@ impl Body for ReplyBody {
         match self.get_mut() {
             Self::Bytes(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::File(file) => file.poll_step(cx).map(|step| step.map(|step| step.map(Frame::data))),
+            Self::Object(object) => object.poll_piece(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
         }
     }
 
@@ -87,6 +91,7 @@ impl Body for ReplyBody {
         match self {
             Self::Bytes(bytes) => bytes.is_none(),
             Self::File(file) => file.at >= file.end,
+            Self::Object(object) => object.left_bytes() == 0,
         }
     }
 
@@ -94,6 +99,7 @@ impl Body for ReplyBody {
         SizeHint::with_exact(match self {
             Self::Bytes(bytes) => bytes.as_ref().map_or(0, Bytes::len) as u64,
             Self::File(file) => file.end.saturating_sub(file.at),
+            Self::Object(object) => object.left_bytes(),
         })
     }
 }
@@ -113,6 +119,10 @@ pub(super) fn json(status: StatusCode, content_type: &'static str, value: &impl 
     // Strings and numbers always have a JSON form.
     let body = serde_json::to_vec(value).unwrap_or_default();
     with_body(status, content_type, body.into())
+}
+
+pub(super) fn json_text(status: StatusCode, content_type: &'static str, text: String) -> Reply {
+    with_body(status, content_type, text.into())
 }
 
 fn with_body(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {

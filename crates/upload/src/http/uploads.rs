@@ -1,22 +1,20 @@
 //! `POST /upload` and `PUT /files/<filename>`: received, sealed, committed, then answered.
 
 use std::collections::VecDeque;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
-use hyper::{Request, StatusCode};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
-use super::{Refusal, Reply, Service, reply};
+use super::answer::{self, Target};
+use super::{Refusal, Reply, Service};
 use crate::admission;
 use crate::body::{Arrival, Intake};
 use crate::connection::ReadBuffer;
-use crate::digest::{self, REPR_DIGEST, Sha256Value};
-use crate::event::FileObject;
+use crate::digest::{self, Sha256Value};
 use crate::filename::{percent_decoded, stored_name};
 use crate::multipart::form::{FilePart, Part};
 use crate::multipart::{Boundary, Event, Parser, stored_content_type};
@@ -26,12 +24,6 @@ use crate::writer::{DigestPlan, FileWriter, SealError};
 
 /// Files of one form that are made durable at the same time, while the form goes on.
 const SEALS_IN_FLIGHT_MAX: usize = 8;
-
-/// The body of a 201.
-#[derive(Serialize)]
-struct Stored<'a> {
-    files: Vec<FileObject<'a>>,
-}
 
 pub(super) async fn form(service: &Service, request: Request<Incoming>) -> Result<Reply, Refusal> {
     let checked = || {
@@ -46,12 +38,14 @@ pub(super) async fn form(service: &Service, request: Request<Incoming>) -> Resul
         Ok(checked) => checked,
         Err(refusal) => return Err(refused_unpolled(service, request, refusal)),
     };
+    let admitted = match answer::admit(service, request.headers()).await {
+        Ok(admitted) => admitted,
+        Err(refusal) => return Err(refused_unpolled(service, request, refusal)),
+    };
     let mut intake = service.intake(request);
     let received = receive_form(service, &mut intake, &boundary, promised).await;
     let sealed = or_discard(service, intake, received)?;
-    let answer = stored(&sealed, None);
-    service.committer.commit(sealed).await?;
-    Ok(answer)
+    answer::commit(service, admitted, Target::Form, sealed).await
 }
 
 pub(super) async fn raw(service: &Service, request: Request<Incoming>, name: &str) -> Result<Reply, Refusal> {
@@ -72,12 +66,14 @@ pub(super) async fn raw(service: &Service, request: Request<Incoming>, name: &st
         Ok(checked) => checked,
         Err(refusal) => return Err(refused_unpolled(service, request, refusal)),
     };
+    let admitted = match answer::admit(service, request.headers()).await {
+        Ok(admitted) => admitted,
+        Err(refusal) => return Err(refused_unpolled(service, request, refusal)),
+    };
     let mut intake = service.intake(request);
     let received = receive_file(service, &mut intake, meta, promised).await;
     let sealed = vec![or_discard(service, intake, received)?];
-    let answer = stored(&sealed, sealed[0].meta().sha256.as_ref());
-    service.committer.commit(sealed).await?;
-    Ok(answer)
+    answer::commit(service, admitted, Target::File, sealed).await
 }
 
 impl Service {
@@ -234,24 +230,8 @@ async fn push(service: &Service, writer: &mut FileWriter, data: Bytes) -> Result
 
 /// Size and digest are filled in by the writer.
 fn new_meta(field: Option<String>, filename: String, content_type: Option<String>) -> FileMeta {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let stored_unix_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+    let stored_unix_ms = answer::unix_ms();
     FileMeta { field, filename, bytes: 0, sha256: None, content_type, stored_unix_ms }
-}
-
-/// The 201, made before the commit takes the files.
-fn stored(sealed: &[Sealed], repr_digest: Option<&Sha256Value>) -> Reply {
-    let files: Vec<_> = sealed.iter().map(|file| FileObject::new(file.id(), file.meta())).collect();
-    let location = files.first().map(|file| file.url.clone()).unwrap_or_default();
-    let mut reply = reply::json(StatusCode::CREATED, "application/json", &Stored { files });
-    let headers = reply.headers_mut();
-    if let Ok(location) = location.try_into() {
-        headers.insert(header::LOCATION, location);
-    }
-    if let Some(Ok(value)) = repr_digest.map(|sha256| digest::field_value(sha256).try_into()) {
-        headers.insert(REPR_DIGEST, value);
-    }
-    reply
 }
 
 fn refused_unpolled(service: &Service, request: Request<Incoming>, refusal: Refusal) -> Refusal {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -32,6 +33,8 @@ pub(crate) struct Segment {
 pub(crate) struct Segments {
     directory: Arc<Directory>,
     list: Mutex<VecDeque<Segment>>,
+    /// Somebody still reads from this event on.
+    held_from: AtomicU64,
 }
 
 impl Segments {
@@ -44,7 +47,11 @@ impl Segments {
             list.push(Segment { first_seq, bytes });
         }
         list.sort_by_key(|segment| segment.first_seq);
-        Ok(Self { directory: Arc::clone(directory), list: Mutex::new(list.into()) })
+        Ok(Self {
+            directory: Arc::clone(directory),
+            list: Mutex::new(list.into()),
+            held_from: AtomicU64::new(u64::MAX),
+        })
     }
 
     /// The segment that holds event `seq`, or the oldest there is.
@@ -73,8 +80,14 @@ impl Segments {
         self.locked().iter().map(|segment| segment.bytes).sum()
     }
 
+    /// Keeps the segments that hold something from event `seq` on, whatever is released.
+    pub(crate) fn hold_from(&self, seq: u64) {
+        self.held_from.store(seq, Ordering::Relaxed);
+    }
+
     /// Removes the segments that hold nothing from event `seq` on; the last one stays.
     pub(crate) fn release(&self, seq: u64) -> io::Result<()> {
+        let seq = seq.min(self.held_from.load(Ordering::Relaxed));
         let mut list = self.locked();
         while let Some((oldest, next)) = list.front().copied().zip(list.get(1)) {
             if next.first_seq > seq {

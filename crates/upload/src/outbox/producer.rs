@@ -74,8 +74,11 @@ impl Producer {
 
 fn config(options: &KafkaOptions) -> ClientConfig {
     let mut config = ClientConfig::new();
+    options.settings.apply(&mut config);
     config.set("bootstrap.servers", &options.brokers);
-    config.set("client.id", "heapline-upload");
+    if config.get("client.id").is_none() {
+        config.set("client.id", "heapline-upload");
+    }
     config.set("partitioner", "fnv1a_random");
     config.set("enable.idempotence", "true");
     config.set("acks", "all");
@@ -84,7 +87,9 @@ fn config(options: &KafkaOptions) -> ClientConfig {
     config.set("queue.buffering.max.messages", QUEUE_MESSAGES.to_string());
     config.set("queue.buffering.max.kbytes", QUEUE_KBYTES.to_string());
     config.set("batch.size", BATCH_BYTES.to_string());
-    config.set("reconnect.backoff.max.ms", RECONNECT_MS_MAX.to_string());
+    if config.get("reconnect.backoff.max.ms").is_none() {
+        config.set("reconnect.backoff.max.ms", RECONNECT_MS_MAX.to_string());
+    }
     config.set("statistics.interval.ms", STATISTICS_INTERVAL_MS.to_string());
     config.set_log_level(RDKafkaLogLevel::Warning);
     config

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::KafkaError;
 
 use crate::store::Directory;
+use crate::store::bucket::Bucket;
 
 /// The broker's answer to one message, by event number.
 pub(crate) type Settled = (u64, Result<(), KafkaError>);
@@ -42,18 +43,21 @@ pub(crate) struct Progress {
 pub struct Health {
     progress: Arc<Progress>,
     directory: Arc<Directory>,
+    bucket: Option<Arc<Bucket>>,
 }
 
 impl Health {
-    pub(crate) fn new(progress: &Arc<Progress>, directory: &Arc<Directory>) -> Self {
-        Self { progress: Arc::clone(progress), directory: Arc::clone(directory) }
+    pub(crate) fn new(progress: &Arc<Progress>, directory: &Arc<Directory>, bucket: Option<Arc<Bucket>>) -> Self {
+        Self { progress: Arc::clone(progress), directory: Arc::clone(directory), bucket }
     }
 
-    /// `false` while a committed form cannot be finished, where a thread of the outbox has ended, and where the store is
-    /// read-only or was taken away. A Kafka that is away is no reason why not. Asks the file system: it may block.
+    /// `false` while a committed form cannot be finished, while the object store is away, where a thread of the outbox has
+    /// ended, and where the store is read-only or was taken away. A Kafka that is away is no reason why not. Asks the
+    /// file system: it may block.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.progress.is_good() && self.directory.takes_writes()
+        let is_bucket_there = self.bucket.as_ref().is_none_or(|bucket| bucket.is_reachable());
+        self.progress.is_good() && is_bucket_there && self.directory.takes_writes()
     }
 
     /// Whether so many events wait for Kafka that a form would be refused. Does not block.
@@ -149,6 +153,10 @@ impl Progress {
 
     pub(crate) fn stop(&self) {
         self.update(|state| state.stopping = true);
+    }
+
+    pub(crate) fn consumed_to(&self) -> u64 {
+        self.locked().consumed
     }
 
     pub(crate) fn pending(&self) -> u64 {

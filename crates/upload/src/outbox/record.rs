@@ -22,6 +22,9 @@ pub(crate) struct StoredFile {
 pub(crate) struct Record {
     pub(crate) seq: u64,
     pub(crate) files: Vec<StoredFile>,
+    /// Where the form's record is in a bucket, to be deleted when all its events are delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) origin: Option<String>,
 }
 
 /// What stands at the start of some bytes.
@@ -115,7 +118,7 @@ pub(crate) mod tests {
                 stored_unix_ms: 1_000 + seq,
             },
         };
-        Record { seq, files: (0..files).map(file).collect() }
+        Record { seq, files: (0..files).map(file).collect(), origin: None }
     }
 
     fn encoded(record: &Record) -> Vec<u8> {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::{error, info};
 
+use super::bucket::{BucketCommitter, BucketError};
 use super::{Directory, Sealed, is_no_space};
 use crate::event::Event;
 use crate::outbox::{Cursor, EventLog, Journal, Progress, Record, StoredFile};
@@ -37,28 +38,47 @@ pub enum CommitError {
     NoSpace { source: Arc<io::Error> },
     #[error("cannot commit a form")]
     Io { source: Arc<io::Error> },
+    /// The object store does not answer, or not now; the form may still appear, whole.
+    #[error("the object store is away")]
+    Away { source: Arc<BucketError> },
+    /// The object store keeps other bytes than were sent. Nothing was stored.
+    #[error("the object store does not keep a form intact")]
+    Damaged { source: Arc<BucketError> },
 }
 
 impl CommitError {
-    fn new(source: io::Error) -> Self {
+    pub(super) fn new(source: io::Error) -> Self {
         let no_space = is_no_space(&source);
         let source = Arc::new(source);
         if no_space { Self::NoSpace { source } } else { Self::Io { source } }
     }
 
-    fn stopped() -> Self {
+    pub(super) fn stopped() -> Self {
         Self::new(io::Error::other("the store is shut down"))
     }
 }
 
-/// Hands forms to the committer thread. Cheap to clone.
+/// Hands forms to whoever commits them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Committer {
-    requests: SyncSender<Request>,
-    room: Arc<Semaphore>,
+    route: Route,
+}
+
+#[derive(Debug, Clone)]
+enum Route {
+    /// To the thread that commits to a directory.
+    Thread {
+        requests: SyncSender<Request>,
+        room: Arc<Semaphore>,
+    },
+    Bucket(BucketCommitter),
 }
 
 impl Committer {
+    pub(super) fn to_bucket(committer: BucketCommitter) -> Self {
+        Self { route: Route::Bucket(committer) }
+    }
+
     /// Commits the files of one form, all or none. When this returns `Ok`, they are durable and visible, and their
     /// events are durable. A caller that goes away after the form was accepted changes nothing: it is committed whole.
     ///
@@ -69,19 +89,28 @@ impl Committer {
         if files.is_empty() {
             return Ok(());
         }
-        let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| CommitError::stopped())?;
+        let (requests, room) = match &self.route {
+            Route::Thread { requests, room } => (requests, room),
+            Route::Bucket(bucket) => return bucket.commit(files).await,
+        };
+        let room = Arc::clone(room).acquire_owned().await.map_err(|_| CommitError::stopped())?;
         let (answer, answered) = oneshot::channel();
         // Does not block: there are as many places as permits.
         let request = Request::Commit(Form { files, answer, _room: room });
-        self.requests.send(request).map_err(|_| CommitError::stopped())?;
+        requests.send(request).map_err(|_| CommitError::stopped())?;
         answered.await.unwrap_or_else(|_| Err(CommitError::stopped()))
     }
 
     /// Lets the thread finish what waits, then end. Blocking.
     pub(crate) fn stop(&self) {
-        self.room.close();
-        // An error means that it has ended already.
-        let _ = self.requests.send(Request::Stop);
+        match &self.route {
+            Route::Thread { requests, room } => {
+                room.close();
+                // An error means that it has ended already.
+                let _ = requests.send(Request::Stop);
+            }
+            Route::Bucket(bucket) => bucket.stop(),
+        }
     }
 }
 
@@ -122,7 +151,8 @@ pub(super) struct Commits {
 pub(super) fn start(commits: Commits) -> io::Result<(Committer, JoinHandle<()>)> {
     let (requests, queue) = sync_channel(WAITING_FORMS_MAX + 1);
     let thread = std::thread::Builder::new().name("store-commit".into()).spawn(move || commits.run(&queue))?;
-    Ok((Committer { requests, room: Arc::new(Semaphore::new(WAITING_FORMS_MAX)) }, thread))
+    let route = Route::Thread { requests, room: Arc::new(Semaphore::new(WAITING_FORMS_MAX)) };
+    Ok((Committer { route }, thread))
 }
 
 impl Commits {
@@ -201,7 +231,7 @@ impl Commits {
 
     fn add_record(&self, form: &Form, end: &mut u64, records: &mut Vec<u8>) -> Result<(), CommitError> {
         let files = form.files.iter().map(|sealed| StoredFile { id: *sealed.id(), meta: sealed.meta().clone() });
-        let record = Record { seq: *end, files: files.collect() };
+        let record = Record { seq: *end, files: files.collect(), origin: None };
         let before_bytes = records.len();
         record.encode(records).map_err(CommitError::new)?;
         if !self.journal.has_room(records.len()) {

@@ -91,6 +91,12 @@ impl Directory {
         Ok(rustix::fs::openat(&self.spool, id.to_string(), flags, Mode::RUSR | Mode::WUSR)?.into())
     }
 
+    /// A sealed file, to be read.
+    pub(super) fn open_spool(&self, id: &FileId) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.spool, id.to_string(), flags, Mode::empty())?.into())
+    }
+
     /// Makes a spool file's bytes and metadata durable. fsync rather than fdatasync: an extended attribute is inode
     /// metadata that fdatasync may leave behind, and a new file's size makes both write the inode anyway.
     pub(super) fn seal_spool(&self, id: &FileId, file: &File, meta: &FileMeta) -> io::Result<()> {
@@ -164,6 +170,20 @@ impl Directory {
     /// Ids of the files left in `spool/`.
     pub(super) fn spooled(&self) -> io::Result<Vec<FileId>> {
         Ok(names(&self.spool)?.iter().filter_map(|name| FileId::parse(name)).collect())
+    }
+
+    /// Every file in `files/` with its length, in no order.
+    pub(super) fn each_file(&self, mut visit: impl FnMut(FileId, u64)) -> io::Result<()> {
+        for entry in rustix::fs::Dir::read_from(&self.files)? {
+            let entry = entry?;
+            let Some(id) = entry.file_name().to_str().ok().and_then(FileId::parse) else { continue };
+            match rustix::fs::statat(&self.files, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => visit(id, u64::try_from(stat.st_size).unwrap_or(0)),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Empties `spool/`: what is still there was never committed, or was being deleted.

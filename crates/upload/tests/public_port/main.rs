@@ -11,5 +11,6 @@ mod limits;
 mod memory;
 mod memory_bound;
 mod refusals;
+mod repeats;
 mod serving;
 mod uploads;

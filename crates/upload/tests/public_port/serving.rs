@@ -15,7 +15,7 @@ use heapline_upload::ledger::Ledger;
 use heapline_upload::metrics::{self, Metrics};
 use heapline_upload::server;
 use heapline_upload::spool::{Setting, Source, Threshold};
-use heapline_upload::store::{self, Durability, Options};
+use heapline_upload::store::{self, Durability, Options, RoomLimits};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -42,12 +42,20 @@ pub(crate) struct Setup {
     pub(crate) drain: Duration,
     pub(crate) ledger: Ledger,
     pub(crate) threshold: Threshold,
+    pub(crate) room: RoomLimits,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let threshold = Threshold::new(Setting { bytes: 0, source: Source::Default });
-        Self { limits: Limits::default(), digest: true, drain: PATIENCE, ledger: Ledger::new(64 << 20), threshold }
+        Self {
+            limits: Limits::default(),
+            digest: true,
+            drain: PATIENCE,
+            ledger: Ledger::new(64 << 20),
+            threshold,
+            room: RoomLimits::default(),
+        }
     }
 }
 
@@ -67,7 +75,7 @@ impl Server {
             let opened = store::open(Options { dir, durability: Durability::None, kafka: None }).unwrap();
             metrics::register_memory(&metrics, &setup.ledger, &setup.threshold).unwrap();
             let service = Service {
-                store: opened.store,
+                store: opened.store.limited(setup.room),
                 committer: opened.committer,
                 token: Token::new(TOKEN).unwrap(),
                 limits: setup.limits,

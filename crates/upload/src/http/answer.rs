@@ -1,0 +1,118 @@
+//! From a request's head to its room and its key, and from sealed files to their 201.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyper::StatusCode;
+use hyper::header::{self, HeaderMap};
+use serde::Serialize;
+use tracing::warn;
+
+use super::{Refusal, Reply, Service, reply};
+use crate::digest::{self, REPR_DIGEST};
+use crate::event::FileObject;
+use crate::store::repeats::{Answer, Claim, Turn, fingerprint};
+use crate::store::{Committer, Promised, Sealed, Store, StoreError};
+
+/// What a request holds until it is answered.
+pub(super) struct Admitted {
+    claim: Option<Claim>,
+    _room: Promised,
+}
+
+/// Where the files of a request go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Form,
+    File,
+}
+
+/// The body of a 201.
+#[derive(Serialize)]
+struct Stored<'a> {
+    files: Vec<FileObject<'a>>,
+}
+
+/// Takes the request's key, and room for its body, before anything of that is polled.
+pub(super) async fn admit(service: &Service, headers: &HeaderMap) -> Result<Admitted, Refusal> {
+    let claim = service.store.repeats().claim(headers, unix_ms())?;
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let room = service.store.room().promise(announced.unwrap_or(0)).await?;
+    Ok(Admitted { claim, _room: room })
+}
+
+/// Commits the files, unless they are those of an earlier request with the same key.
+pub(super) async fn commit(
+    service: &Service,
+    admitted: Admitted,
+    target: Target,
+    sealed: Vec<Sealed>,
+) -> Result<Reply, Refusal> {
+    let Some(answer) = answer(target, &sealed) else { return Err(Refusal::NoFile) };
+    let (store, committer) = (service.store.clone(), service.committer.clone());
+    let Some(claim) = admitted.claim else {
+        commit_all(&store, &committer, sealed).await?;
+        return Ok(created(answer));
+    };
+    // On a task of its own: a client that goes away and comes again finds the key taken until this is done.
+    let task = tokio::spawn(async move { commit_once(&store, &committer, &claim, target, sealed, answer).await });
+    Ok(created(task.await??))
+}
+
+async fn commit_once(
+    store: &Store,
+    committer: &Committer,
+    claim: &Claim,
+    target: Target,
+    sealed: Vec<Sealed>,
+    answer: Answer,
+) -> Result<Answer, Refusal> {
+    let fingerprint = fingerprint(if target == Target::Form { "form" } else { "file" }, &sealed);
+    if let Turn::Used { answer, same, committed } = claim.turn(&fingerprint)
+        && (committed || store.find(answer.first).await?.is_some())
+    {
+        return if same { Ok(answer) } else { Err(Refusal::KeyReused) };
+    }
+    let promised = claim.promise(fingerprint, answer.clone(), unix_ms()).await;
+    promised.map_err(|source| StoreError::new("write down an Idempotency-Key", source))?;
+    commit_all(store, committer, sealed).await?;
+    if let Err(error) = claim.keep().await {
+        warn!(%error, "a key is not known to be done; the store knows");
+    }
+    Ok(answer)
+}
+
+async fn commit_all(store: &Store, committer: &Committer, sealed: Vec<Sealed>) -> Result<(), Refusal> {
+    let bytes = sealed.iter().map(|file| file.meta().bytes).sum();
+    if !store.room().quota_has(bytes) {
+        return Err(Refusal::QuotaFull);
+    }
+    committer.commit(sealed).await?;
+    store.room().stored(bytes);
+    Ok(())
+}
+
+/// What a 201 will say, made before the commit takes the files.
+fn answer(target: Target, sealed: &[Sealed]) -> Option<Answer> {
+    let first = sealed.first()?;
+    let files: Vec<_> = sealed.iter().map(|file| FileObject::new(file.id(), file.meta())).collect();
+    let sha256 = first.meta().sha256.as_ref().filter(|_| target == Target::File);
+    let body = serde_json::to_string(&Stored { files }).ok()?;
+    Some(Answer { first: *first.id(), body, repr_digest: sha256.map(digest::field_value) })
+}
+
+fn created(answer: Answer) -> Reply {
+    let mut reply = reply::json_text(StatusCode::CREATED, "application/json", answer.body);
+    let headers = reply.headers_mut();
+    if let Ok(location) = format!("/files/{}", answer.first).try_into() {
+        headers.insert(header::LOCATION, location);
+    }
+    if let Some(Ok(value)) = answer.repr_digest.map(TryInto::try_into) {
+        headers.insert(REPR_DIGEST, value);
+    }
+    reply
+}
+
+pub(super) fn unix_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}

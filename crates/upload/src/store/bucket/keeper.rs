@@ -1,0 +1,199 @@
+//! What is done beside the requests: a sign of life, what an earlier process left, and what a lost server left.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures_util::StreamExt;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::commit::{BucketCommitter, Shared};
+use super::keys::id_of;
+use super::record::FormRecord;
+use crate::store::{FileId, StoreError};
+
+/// Between two signs of life.
+const BEAT_INTERVAL: Duration = Duration::from_secs(10);
+/// The same while the store is away: how soon its return is noticed.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// A server whose sign of life has been the same for so long, by the clock of who looks, is lost.
+const LOST_AFTER: Duration = Duration::from_secs(30);
+/// Unfinished uploads are abandoned when they are so old.
+const ABANDONED_AFTER: Duration = Duration::from_secs(48 * 3600);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// Servers that are watched, and records of one lost server that are taken over in one go.
+const SERVERS_MAX: usize = 1_000;
+const ADOPTED_AT_ONCE: usize = 1_000;
+/// Records taken over that wait for Kafka; no more are taken over meanwhile.
+const ADOPTED_MAX: usize = 100_000;
+
+pub(in crate::store) struct Keeper {
+    shared: Arc<Shared>,
+    /// What the process before left: ids in its spool, and forms that are in the journal.
+    left: Left,
+    /// Ids that begin with this process are later.
+    started: FileId,
+    recovered: bool,
+    signs: HashMap<FileId, Sign>,
+    adopted: HashSet<Path>,
+    swept: Option<Instant>,
+    away: bool,
+}
+
+/// What an earlier process of this server left behind on this machine.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Left {
+    pub(in crate::store) spooled: HashSet<FileId>,
+    /// First files of the forms whose events the journal has.
+    pub(in crate::store) journaled: HashSet<FileId>,
+}
+
+struct Sign {
+    text: String,
+    since: Instant,
+}
+
+impl Keeper {
+    pub(in crate::store) fn new(committer: &BucketCommitter, left: Left) -> Self {
+        let shared = Arc::clone(committer.shared());
+        let (signs, adopted) = (HashMap::new(), HashSet::new());
+        let started = FileId::from_parts(unix_ms(), [0; 10]);
+        Self { shared, left, started, recovered: false, signs, adopted, swept: None, away: false }
+    }
+
+    /// Until `stop` changes.
+    pub(in crate::store) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        loop {
+            let interval = match self.round().await {
+                Ok(()) => {
+                    if std::mem::take(&mut self.away) {
+                        info!("the object store answers again");
+                    }
+                    BEAT_INTERVAL
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.away, true) {
+                        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                        warn!(%error, cause, "the object store fails");
+                    }
+                    PROBE_INTERVAL
+                }
+            };
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(interval) => {}
+            }
+        }
+    }
+
+    /// A sign of life: an object that is never the same twice.
+    pub(in crate::store) async fn beat(&self) -> Result<(), StoreError> {
+        let sign = format!("{{\"unix_ms\":{}}}\n", unix_ms());
+        self.shared.bucket.put(&self.shared.bucket.keys.server(&self.shared.server), sign.into_bytes()).await
+    }
+
+    async fn round(&mut self) -> Result<(), StoreError> {
+        self.beat().await?;
+        if !self.recovered {
+            self.finish_own().await?;
+        }
+        self.shared.settle_unsure().await?;
+        self.shared.abort_leftovers().await;
+        self.adopt().await?;
+        if self.swept.is_none_or(|at| at.elapsed() >= SWEEP_INTERVAL) {
+            self.sweep().await?;
+        }
+        self.recovered = true;
+        Ok(())
+    }
+
+    /// Finishes the forms that an earlier process of this server committed and did not see through.
+    async fn finish_own(&self) -> Result<(), StoreError> {
+        for key in self.records(&self.shared.server, usize::MAX).await? {
+            let Some(first) = id_of(&key) else { continue };
+            // A later one is a request's of this process.
+            if first < self.started && !self.left.journaled.contains(&first) && !self.shared.is_unsure_of(&first) {
+                self.finish(&key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what lost servers committed and did not see through.
+    async fn adopt(&mut self) -> Result<(), StoreError> {
+        let bucket = Arc::clone(&self.shared.bucket);
+        let listed = bucket.s3.list_with_delimiter(Some(&bucket.keys.outbox())).await;
+        let listed = bucket.heard("list the servers' records", listed)?;
+        let servers: Vec<FileId> = listed.common_prefixes.iter().filter_map(id_of).take(SERVERS_MAX).collect();
+        self.signs.retain(|server, _| servers.contains(server));
+        let own = self.shared.server;
+        for server in servers.into_iter().filter(|server| *server != own) {
+            let sign = bucket.read_small(&bucket.keys.server(&server)).await?;
+            let text = String::from_utf8_lossy(&sign.unwrap_or_default()).into_owned();
+            let known = self.signs.entry(server).or_insert_with(|| Sign { text: text.clone(), since: Instant::now() });
+            if known.text != text {
+                *known = Sign { text, since: Instant::now() };
+            }
+            if known.since.elapsed() >= LOST_AFTER {
+                self.adopt_from(&server).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn adopt_from(&mut self, server: &FileId) -> Result<(), StoreError> {
+        let keys = self.records(server, ADOPTED_AT_ONCE).await?;
+        let mut taken = 0;
+        for key in keys {
+            if self.adopted.len() < ADOPTED_MAX && !self.adopted.contains(&key) {
+                self.finish(&key).await?;
+                self.adopted.insert(key);
+                taken += 1;
+            }
+        }
+        if taken > 0 {
+            info!(%server, forms = taken, "took over what a lost server had not delivered");
+        }
+        Ok(())
+    }
+
+    async fn finish(&self, key: &Path) -> Result<(), StoreError> {
+        let Some(json) = self.shared.bucket.read_small(key).await? else { return Ok(()) };
+        match serde_json::from_slice::<FormRecord>(&json) {
+            Ok(record) => drop(self.shared.finish(key, &record).await?),
+            Err(error) => warn!(%key, %error, "an object is no record of a form; it is left alone"),
+        }
+        Ok(())
+    }
+
+    async fn records(&self, server: &FileId, max: usize) -> Result<Vec<Path>, StoreError> {
+        let bucket = &self.shared.bucket;
+        let mut listed = bucket.s3.list(Some(&bucket.keys.outbox_of(server))).take(max);
+        let mut keys = Vec::new();
+        while let Some(entry) = listed.next().await {
+            keys.push(bucket.heard("list records", entry)?.location);
+        }
+        Ok(keys)
+    }
+
+    /// Aborts the uploads that nobody will finish: those of this server's last process, and any that are too old.
+    async fn sweep(&mut self) -> Result<(), StoreError> {
+        let old = unix_ms().saturating_sub(u64::try_from(ABANDONED_AFTER.as_millis()).unwrap_or(u64::MAX));
+        let old = FileId::from_parts(old, [0; 10]);
+        let aborted = self.shared.bucket.sweep_uploads(|id| *id < old || self.left.spooled.contains(id)).await?;
+        if aborted > 0 {
+            info!(uploads = aborted, "aborted uploads that nobody will finish");
+        }
+        self.swept = Some(Instant::now());
+        self.left = Left::default();
+        Ok(())
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}
