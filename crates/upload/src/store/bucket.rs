@@ -17,6 +17,7 @@ mod connector;
 mod failure;
 mod keeper;
 mod keys;
+mod left;
 mod reaper;
 mod record;
 mod server;
@@ -56,6 +57,7 @@ pub(crate) use commit::BucketCommitter;
 pub(super) use commit::Events;
 pub use failure::BucketError;
 pub(super) use keeper::{Keeper, Left};
+pub(super) use left::remember as remember_left;
 pub(super) use reaper::Reaper;
 pub(super) use server::server_id;
 

@@ -92,6 +92,7 @@ pub fn open_bucket(options: Options, bucket: BucketOptions, ledger: &Ledger) -> 
     let directory = Arc::new(Directory::open(&dir, Durability::None, XATTR_BYTES_MAX)?);
     let server = bucket::server_id(&directory).map_err(failed("name this server"))?;
     let spooled: HashSet<FileId> = directory.spooled().map_err(failed("list its spool"))?.into_iter().collect();
+    let spooled = bucket::remember_left(&directory, spooled).map_err(failed("note what was in flight"))?;
     let Recovered { journal, cursor } =
         recovery::recover(&directory).map_err(|(doing, source)| failed(doing)(source))?;
     let journal = bounded(journal, kafka.as_ref());

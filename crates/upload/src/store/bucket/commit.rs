@@ -44,7 +44,7 @@ pub(in crate::store) enum Events {
 pub(super) struct Shared {
     pub(super) bucket: Arc<Bucket>,
     pub(super) server: FileId,
-    directory: Arc<Directory>,
+    pub(super) directory: Arc<Directory>,
     events: Events,
     unsure: Mutex<BTreeMap<FileId, FormRecord>>,
     leftovers: Mutex<VecDeque<Staged>>,

@@ -8,10 +8,12 @@ use futures_util::StreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::commit::{BucketCommitter, Shared};
 use super::keys::id_of;
+use super::left;
 use super::record::FormRecord;
 use crate::store::{FileId, StoreError};
 
@@ -24,6 +26,8 @@ const LOST_AFTER: Duration = Duration::from_secs(30);
 /// Unfinished uploads are abandoned when they are so old.
 const ABANDONED_AFTER: Duration = Duration::from_secs(48 * 3600);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// What is left is swept twice, a beat apart: the store may still be at a request of the dead process.
+const LEFT_SWEEPS: u32 = 2;
 /// Servers that are watched, and records of one lost server that are taken over in one go.
 const SERVERS_MAX: usize = 1_000;
 const ADOPTED_AT_ONCE: usize = 1_000;
@@ -40,6 +44,8 @@ pub(in crate::store) struct Keeper {
     signs: HashMap<FileId, Sign>,
     adopted: HashSet<Path>,
     swept: Option<Instant>,
+    /// Sweeps of what was left, so far.
+    left_swept: u32,
     away: bool,
 }
 
@@ -61,7 +67,7 @@ impl Keeper {
         let shared = Arc::clone(committer.shared());
         let (signs, adopted) = (HashMap::new(), HashSet::new());
         let started = FileId::from_parts(unix_ms(), [0; 10]);
-        Self { shared, left, started, recovered: false, signs, adopted, swept: None, away: false }
+        Self { shared, left, started, recovered: false, signs, adopted, swept: None, left_swept: 0, away: false }
     }
 
     /// Until `stop` changes.
@@ -103,7 +109,7 @@ impl Keeper {
         self.shared.settle_unsure().await?;
         self.shared.abort_leftovers().await;
         self.adopt().await?;
-        if self.swept.is_none_or(|at| at.elapsed() >= SWEEP_INTERVAL) {
+        if self.left_swept < LEFT_SWEEPS || self.swept.is_none_or(|at| at.elapsed() >= SWEEP_INTERVAL) {
             self.sweep().await?;
         }
         self.recovered = true;
@@ -188,7 +194,15 @@ impl Keeper {
             info!(uploads = aborted, "aborted uploads that nobody will finish");
         }
         self.swept = Some(Instant::now());
-        self.left = Left::default();
+        self.left_swept = self.left_swept.saturating_add(1);
+        if self.left_swept == LEFT_SWEEPS {
+            self.left = Left::default();
+            let shared = Arc::clone(&self.shared);
+            let forgot = spawn_blocking(move || left::forget(&shared.directory)).await;
+            if !matches!(forgot, Ok(Ok(()))) {
+                warn!("what is swept cannot be forgotten; the next start sweeps it again");
+            }
+        }
         Ok(())
     }
 }
