@@ -68,6 +68,8 @@ impl Adopted {
             duration_nanos: 0,
             mappings: mappings(&table.maps()),
             samples: walk.samples,
+            has_allocations: !at_peak,
+            comments: Vec::new(),
         })
     }
 }
