@@ -23,8 +23,9 @@ use files::OwnFile;
 use layout::Sizes;
 use table::{Identity, Table};
 
-pub use adopt::{Adopted, End, Totals, read};
+pub use adopt::{Adopted, End, Totals, check, read};
 pub use files::PREDECESSORS_MAX;
+pub use table::Damage;
 
 mod adopt;
 mod files;
