@@ -1,6 +1,7 @@
 //! What a process left behind: how it ended, when, and its last profile.
 
 use std::fs;
+use std::ops::Add as _;
 use std::path::{Path, PathBuf};
 
 use super::files;
@@ -181,8 +182,8 @@ fn totals(table: &Table<'_>) -> Result<Totals, Damage> {
         lost: tally.lost(),
         live_samples: walk.live_samples as u64,
         without_stack: walk.without_stack as u64,
-        live_bytes: walk.samples.iter().map(|sample| sample.inuse.bytes).sum(),
-        allocated_bytes: allocated.map(|count| count.bytes).sum(),
+        live_bytes: walk.samples.iter().map(|sample| sample.inuse.bytes).fold(0.0, f64::add),
+        allocated_bytes: allocated.map(|count| count.bytes).fold(0.0, f64::add),
         counted_live_bytes: tally.live_bytes,
         stacks: walk.samples.len() as u64,
         newest_sample_seconds: newest_ticks as f64 / TICKS_PER_SECOND as f64,
