@@ -167,7 +167,8 @@ fn problems(diagnosis: &Diagnosis) -> Vec<String> {
         ));
     }
     if let Some(reason) = sampling.table.as_ref().and_then(|table| table.memory_only.as_ref()) {
-        problems.push(format!("the live table is kept in memory only ({reason}): after a kill there is no last profile"));
+        problems
+            .push(format!("the live table is kept in memory only ({reason}): after a kill there is no last profile"));
     }
     if sampling.table.as_ref().is_some_and(|table| table.lost_samples > 0) {
         problems.push("the live table was full: profiles miss some samples".to_owned());

@@ -230,7 +230,14 @@ impl LiveTable {
         match made {
             Ok((table, path)) => {
                 let file = Some((own, path));
-                Ok(LiveTable { table, alive: Some(alive), started: Instant::now(), file, memory_only: None, predecessors })
+                Ok(LiveTable {
+                    table,
+                    alive: Some(alive),
+                    started: Instant::now(),
+                    file,
+                    memory_only: None,
+                    predecessors,
+                })
             }
             Err(error) => {
                 own.discard();

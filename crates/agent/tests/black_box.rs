@@ -141,8 +141,7 @@ fn the_next_process_tells_how_the_last_one_ended_and_shows_its_heap() {
         let agent = start(state);
         let previous = &agent.predecessors()[0];
         assert_eq!((previous.end, &previous.path), (End::Signal, &path));
-        let memory: serde_json::Value =
-            serde_json::from_slice(&get(agent.admin_addr(), "/memory").1).expect("JSON");
+        let memory: serde_json::Value = serde_json::from_slice(&get(agent.admin_addr(), "/memory").1).expect("JSON");
         let previous_memory = &memory["previous"];
         assert_eq!((&previous_memory["end"], &previous_memory["verdict"]), (&"signal".into(), &"warming_up".into()));
         let heap = profile(&agent, "/debug/pprof/heap?process=previous");

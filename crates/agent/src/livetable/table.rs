@@ -123,7 +123,8 @@ impl<'a> Table<'a> {
         if load(word::VERSION) != VERSION {
             return Err(Damage::Version { found: load(word::VERSION) });
         }
-        let sizes = Sizes::checked(load(word::STACKS), load(word::FRAMES), load(word::SAMPLES)).ok_or(Damage::Header)?;
+        let sizes =
+            Sizes::checked(load(word::STACKS), load(word::FRAMES), load(word::SAMPLES)).ok_or(Damage::Header)?;
         let regions = Regions::split(words, sizes).ok_or(Damage::Length)?;
         if load(word::CHECK) != check(regions.header) {
             return Err(Damage::Header);

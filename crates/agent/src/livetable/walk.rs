@@ -52,7 +52,9 @@ impl Table<'_> {
         let mut walk = Walk::default();
         for record in &copy.records {
             match self.stacks.read(record.stack.slot as usize).filter(|stack| stack.id == record.stack) {
-                Some(stack) if record.live.bytes <= ALLOCATED_BYTES_MAX => walk.samples.push(live_only(stack, record.live)),
+                Some(stack) if record.live.bytes <= ALLOCATED_BYTES_MAX => {
+                    walk.samples.push(live_only(stack, record.live))
+                }
                 _ => walk.without_stack += 1,
             }
         }
@@ -91,7 +93,9 @@ impl Table<'_> {
                 weighted
             };
             match stack {
-                Some(stack) if with_allocations && stack.allocated.bytes > ALLOCATED_BYTES_MAX => walk.without_stack += 1,
+                Some(stack) if with_allocations && stack.allocated.bytes > ALLOCATED_BYTES_MAX => {
+                    walk.without_stack += 1
+                }
                 Some(stack) if with_allocations => {
                     let alloc = Some(count(stack.allocated));
                     walk.samples.push(Sample { stack: stack.frames, inuse: count(weighted), alloc });

@@ -26,8 +26,8 @@ use super::model::Profile;
 use super::{encode, parse_maps, strip, text};
 use crate::jemalloc::prof::{self, OwnArena};
 use crate::livetable;
-use crate::symbols::{Symbols, object_state};
 use crate::symbols::resolve::{self, Resolver};
+use crate::symbols::{Symbols, object_state};
 
 /// Differences (`seconds=N`) that wait for their second half at a time; each holds a profile meanwhile.
 const WAITING_DELTAS_MAX: usize = 4;

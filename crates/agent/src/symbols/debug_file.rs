@@ -204,9 +204,7 @@ impl DebugFile {
         let stored = SectionReader::paged(self.file.clone(), section.offset, section.bytes, self.endian);
         match section.compressed {
             None => stored,
-            Some(compressed) => {
-                SectionReader::held(inflated(stored, compressed).unwrap_or_default(), self.endian)
-            }
+            Some(compressed) => SectionReader::held(inflated(stored, compressed).unwrap_or_default(), self.endian),
         }
     }
 

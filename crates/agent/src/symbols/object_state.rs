@@ -59,7 +59,8 @@ pub(crate) fn of_program_and_its_parts() -> ObjectState {
 fn missing(state: &ObjectState, has_unread: bool) -> Vec<&'static str> {
     let mut missing = Vec::new();
     if !state.debug_info && has_unread {
-        missing.push("the debug information is compressed and too large, or in an unknown way: only functions have names");
+        missing
+            .push("the debug information is compressed and too large, or in an unknown way: only functions have names");
     } else if !state.debug_info && !state.symbol_table {
         missing.push("the binary is stripped: names are those of exported functions only; build with strip = \"none\"");
     } else if !state.debug_info {
