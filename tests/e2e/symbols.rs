@@ -37,7 +37,6 @@ fn programs() {
         ("pie", Full, vec!["debuginfo=1"]),
         ("not-pie", Full, vec!["debuginfo=1", "relocation-model=static"]),
         ("gnu-ld", Full, vec!["debuginfo=1", "link-arg=-fuse-ld=bfd"]),
-        ("full", Full, vec!["debuginfo=2"]),
         ("v0", Full, vec!["debuginfo=2", "symbol-mangling-version=v0"]),
         ("packed", Full, vec!["debuginfo=2", "split-debuginfo=packed"]),
         ("unpacked", Full, vec!["debuginfo=2", "split-debuginfo=unpacked"]),
@@ -67,8 +66,8 @@ fn programs() {
     std::fs::copy(at("packed").with_extension("dwp"), bare.with_extension("dwp")).expect("copies");
     judge("bare, with its package", &run(&bare, &[]), Full, &[]);
 
-    debug_links(&at("pie"), &at("linked"), &at("full"));
-    debug_links(&at("nameless"), &at("linked-nameless"), &at("full"));
+    debug_links(&at("pie"), &at("linked"), &at("v0"));
+    debug_links(&at("nameless"), &at("linked-nameless"), &at("v0"));
 }
 
 /// Debug information in a file of its own, told by build id or, without one, by checksum; that of another build is

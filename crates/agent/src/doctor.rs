@@ -67,6 +67,8 @@ pub(crate) struct Table {
     pub(crate) stacks: (u64, u64),
     pub(crate) frames: (u64, u64),
     pub(crate) samples: (u64, u64),
+    /// Taken since the start.
+    pub(crate) sampled: u64,
     pub(crate) lost_samples: u64,
     /// Stacks of which nothing lived and that gave their place to others: their allocations are in no profile.
     pub(crate) reused_stacks: u64,
@@ -76,8 +78,9 @@ pub(crate) struct Table {
 
 impl From<livetable::Fill> for Table {
     fn from(fill: livetable::Fill) -> Self {
-        let livetable::Fill { path, memory_only, stacks, frames, samples, lost, reused_stacks, unknown_frees } = fill;
-        Self { path, memory_only, stacks, frames, samples, lost_samples: lost, reused_stacks, unknown_frees }
+        let livetable::Fill { path, memory_only, stacks, frames, samples, sampled, lost, reused_stacks, unknown_frees } =
+            fill;
+        Self { path, memory_only, stacks, frames, samples, sampled, lost_samples: lost, reused_stacks, unknown_frees }
     }
 }
 

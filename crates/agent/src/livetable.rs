@@ -28,6 +28,7 @@ pub use files::PREDECESSORS_MAX;
 pub use table::Damage;
 
 mod adopt;
+mod atomic;
 mod files;
 mod layout;
 mod mapping;
@@ -84,6 +85,8 @@ pub struct Fill {
     pub frames: (u64, u64),
     /// Live samples kept, and room for them.
     pub samples: (u64, u64),
+    /// Samples taken since the table is there.
+    pub sampled: u64,
     /// Samples that no profile shows for want of room.
     pub lost: u64,
     /// Stacks of which nothing lived and whose place was given to others.
@@ -103,6 +106,7 @@ pub fn fill() -> Option<Fill> {
         stacks: (tally.stacks_used, sizes.stacks as u64),
         frames: (tally.frames_used, sizes.frames as u64),
         samples: (live.table.samples.used() as u64, sizes.samples as u64),
+        sampled: tally.sampled,
         lost: tally.lost(),
         reused_stacks: tally.reused_stacks,
         unknown_frees: tally.unknown_frees,

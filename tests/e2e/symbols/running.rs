@@ -85,7 +85,8 @@ pub(crate) fn run(program: &Path, libraries: &[&Path]) -> Run {
     }
 }
 
-/// `#	0x55a3f27ac8e9	leaky::form::remember+0x29	/srv/leaky/form.rs:109`, or an address alone.
+/// Lines such as `#  0x55a3f27ac8e9  leaky::form::remember+0x29  /srv/leaky/form.rs:109`, parted by tabs, or of an
+/// address alone.
 fn frames(record: &str) -> Vec<(String, String)> {
     let lines = record.lines().filter_map(|line| line.strip_prefix("#\t"));
     let frame = |line: &str| {
@@ -109,8 +110,8 @@ fn symbols_agree(admin: SocketAddr, text: &str) -> bool {
     for record in text.split("\n\n") {
         let lines: Vec<&str> = record.lines().filter_map(|line| line.strip_prefix("#\t")).collect();
         let Some(address) = lines.first().and_then(|line| line.split('\t').next()) else { continue };
-        let at_address = lines.iter().filter(|line| line.split('\t').next() == Some(address));
-        let Some(function) = at_address.last().and_then(|line| line.split('\t').nth(1)) else { continue };
+        let mut at_address = lines.iter().filter(|line| line.split('\t').next() == Some(address));
+        let Some(function) = at_address.next_back().and_then(|line| line.split('\t').nth(1)) else { continue };
         let (function, _) = function.rsplit_once('+').expect("an offset");
         let call = u64::from_str_radix(address.trim_start_matches("0x"), 16).expect("an address") - 1;
         let answer = http::get(admin, &format!("/debug/pprof/symbol?{call:#x}")).expect("answered").text();

@@ -96,8 +96,6 @@ pub struct Totals {
     pub counted_live_bytes: u64,
     /// Stacks in the profile.
     pub stacks: u64,
-    /// When the youngest live sample was taken, since the start.
-    pub newest_sample_seconds: f64,
 }
 
 /// What is known of the place where a process is looked for.
@@ -175,7 +173,6 @@ fn totals(table: &Table<'_>) -> Result<Totals, Damage> {
     let walk = table.walk();
     let tally = table.tally();
     let allocated = walk.samples.iter().filter_map(|sample| sample.alloc);
-    let newest_ticks = table.samples.live().map(|sample| sample.birth_ticks.min(table.ticks())).max().unwrap_or(0);
     let totals = Totals {
         sampled: tally.sampled,
         freed: tally.freed,
@@ -186,7 +183,6 @@ fn totals(table: &Table<'_>) -> Result<Totals, Damage> {
         allocated_bytes: allocated.map(|count| count.bytes).fold(0.0, f64::add),
         counted_live_bytes: tally.live_bytes,
         stacks: walk.samples.len() as u64,
-        newest_sample_seconds: newest_ticks as f64 / TICKS_PER_SECOND as f64,
     };
     if totals.without_stack > damage_max(totals.live_samples) {
         return Err(Damage::Contents(totals.without_stack));

@@ -2,9 +2,8 @@
 //!
 //! Nothing here locks, allocates, calls the system or panics; each loop is bounded.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, fence};
-
+use super::atomic::Ordering::{Acquire, Relaxed, Release};
+use super::atomic::{AtomicU64, fence};
 use super::layout::{MAGIC, Regions, Sizes, VERSION, word};
 use super::peak::Peak;
 use super::samples::{LiveSample, Samples};

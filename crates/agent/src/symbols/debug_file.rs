@@ -109,7 +109,7 @@ impl DebugFile {
                         ELFCOMPRESS_ZSTD => Form::Zstd,
                         _ => Form::Unknown,
                     };
-                    (offset, bytes, Some(Compressed { form, inflated_bytes: header.ch_size(endian).into() }))
+                    (offset, bytes, Some(Compressed { form, inflated_bytes: header.ch_size(endian) }))
                 }
                 Err(_) => continue,
             };
