@@ -97,7 +97,13 @@ fn a_slot_is_never_two_stacks_at_once() {
 }
 
 fn sample(address: u64, bytes: u64, order: u64) -> LiveSample {
-    LiveSample { address, bytes, order, stack: StackId { slot: order as u32, generation: 9 }, birth_ticks: bytes + order }
+    LiveSample {
+        address,
+        bytes,
+        order,
+        stack: StackId { slot: order as u32, generation: 9 },
+        birth_ticks: bytes + order,
+    }
 }
 
 /// A reader sees whole samples only, while slots are emptied and filled again.
