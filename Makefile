@@ -20,6 +20,7 @@ test: ## Unit, integration and end-to-end tests on real parts; ends with what wa
 	$(CARGO) test --release --workspace --exclude heapline-fuzz
 	fuzz/run 8
 	tests/rules/run
+	tests/model
 	@if [ -s $(HEAPLINE_SKIPPED) ]; then echo "Skipped:"; sort -u $(HEAPLINE_SKIPPED); else echo "Nothing was skipped."; fi
 
 lint: ## rustfmt, clippy, cargo-deny, promtool, shellcheck: no warning passes.

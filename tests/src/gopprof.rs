@@ -1,12 +1,19 @@
 //! Go's own pprof, `go tool pprof`.
 
 use std::io;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::part::{self, Missing};
+use crate::process::{self, LaunchError, Process};
+use crate::{http, port};
+
+/// The first call may build the tool.
+const SERVE_LIMIT: Duration = Duration::from_secs(60);
 
 /// The program `go`, and a directory in which its pprof keeps what it fetches.
 #[derive(Debug)]
@@ -49,6 +56,40 @@ impl GoPprof {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         Err(io::Error::other(format!("go tool pprof {url}: {}", String::from_utf8_lossy(&output.stderr))))
+    }
+
+    /// Its web pages for a profile, on a free port.
+    pub fn serve(&self, profile: &Path) -> Result<(Process, SocketAddr), LaunchError> {
+        process::retried(|| {
+            let preparing = |source| LaunchError::Prepare { name: "go tool pprof".to_owned(), source };
+            let address = port::free().map_err(preparing)?;
+            let mut command = Command::new(&self.go);
+            command.args(["tool", "pprof", "-no_browser", &format!("-http={address}")]).arg(profile);
+            command.env("PPROF_TMPDIR", self.saved.path());
+            let mut process = Process::spawn("go tool pprof -http", command, &self.saved.path().join("log"))?;
+            process.wait_ready(SERVE_LIMIT, |_| http::get(address, "/ui/").is_ok())?;
+            Ok((process, address))
+        })
+    }
+
+    /// What google/pprof's own library says of files and of their merger, a line each: see e2e/pprofcheck.
+    ///
+    /// # Errors
+    ///
+    /// `Missing` where the library cannot be had; a file that is not valid.
+    pub fn check(&self, files: &[&Path]) -> Result<io::Result<String>, Missing> {
+        let missing = |why: String| Missing { part: "google/pprof's library".to_owned(), why };
+        let checker = self.saved.path().join("pprofcheck");
+        let source = part::repository().join("tests/e2e/pprofcheck");
+        let built = Command::new(&self.go).args(["build", "-o"]).arg(&checker).arg(".").current_dir(source).output();
+        let built = built.map_err(|error| missing(error.to_string()))?;
+        if !built.status.success() {
+            return Err(missing(String::from_utf8_lossy(&built.stderr).trim().to_owned()));
+        }
+        Ok(Command::new(&checker).args(files).output().and_then(|output| match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned())),
+        }))
     }
 }
 

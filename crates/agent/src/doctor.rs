@@ -1,5 +1,6 @@
 //! Whether the agent can see what it claims to see, found out by trying.
 
+mod coverage;
 mod self_test;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::state::State;
 use crate::symbols::object_state::{self, ObjectState};
 use crate::symbols::resolve;
 
+pub(crate) use coverage::Coverage;
 pub(crate) use self_test::SelfTest;
 
 /// The JSON of `/doctor`. Fields ending in `_bytes` and `_seconds` have that unit.
@@ -34,6 +36,8 @@ pub(crate) struct Diagnosis {
     pub(crate) c_allocations_seen: Option<bool>,
     pub(crate) unwinder: Unwinder,
     pub(crate) symbols: ObjectState,
+    /// How much of a profile has names; `null` where there is none.
+    pub(crate) coverage: Option<Coverage>,
     pub(crate) limits: Vec<Limit>,
 }
 
@@ -45,6 +49,8 @@ pub(crate) struct Sampling {
     pub(crate) interval_bytes: Option<u64>,
     /// Where profiles come from: `live_table`, `dumps` of jemalloc's, or `null` where there are none.
     pub(crate) source: Option<&'static str>,
+    /// Why they come from dumps.
+    pub(crate) source_reason: Option<String>,
     /// How full the live table is; `null` where it is not in use.
     pub(crate) table: Option<Table>,
     /// The host's setting (`PPROF`).
@@ -56,16 +62,25 @@ pub(crate) struct Sampling {
 pub(crate) struct Table {
     /// The file that outlives the process; `null` where it is kept in memory only.
     pub(crate) path: Option<PathBuf>,
+    /// Why it is in memory only.
+    pub(crate) memory_only: Option<String>,
     pub(crate) stacks: (u64, u64),
     pub(crate) frames: (u64, u64),
     pub(crate) samples: (u64, u64),
+    /// Taken since the start.
+    pub(crate) sampled: u64,
     pub(crate) lost_samples: u64,
+    /// Stacks of which nothing lived and that gave their place to others: their allocations are in no profile.
+    pub(crate) reused_stacks: u64,
+    /// Ends of samples that were taken before the table was there, or lost.
+    pub(crate) unknown_frees: u64,
 }
 
 impl From<livetable::Fill> for Table {
     fn from(fill: livetable::Fill) -> Self {
-        let livetable::Fill { path, stacks, frames, samples, lost, .. } = fill;
-        Self { path, stacks, frames, samples, lost_samples: lost }
+        let livetable::Fill { path, memory_only, stacks, frames, samples, sampled, lost, reused_stacks, unknown_frees } =
+            fill;
+        Self { path, memory_only, stacks, frames, samples, sampled, lost_samples: lost, reused_stacks, unknown_frees }
     }
 }
 
@@ -89,15 +104,18 @@ pub(crate) struct Limit {
 ///
 /// The profiler's thread is busy.
 pub(crate) async fn examine(state: &State, profiler: &Profiler, self_test: bool) -> Result<Diagnosis, ProfileError> {
+    let source = livetable::Source::current().filter(|_| state.pprof);
     let sampling = Sampling {
         available: prof::is_compiled_in(),
         active: prof::active(),
         interval_bytes: prof::sample_interval_bytes(),
-        source: livetable::Source::current().map(livetable::Source::name),
+        source: source.map(livetable::Source::name),
+        source_reason: livetable::refused().filter(|_| source == Some(livetable::Source::Dumps)),
         table: livetable::fill().map(Table::from),
         wanted: state.pprof,
     };
     let self_test = if self_test && sampling.active { Some(self_test::run(profiler).await?) } else { None };
+    let coverage = if source.is_some() { Some(coverage::measure(profiler).await?) } else { None };
     let (name, depth_max) = settings::unwinder();
     let mut diagnosis = Diagnosis {
         healthy: true,
@@ -107,7 +125,8 @@ pub(crate) async fn examine(state: &State, profiler: &Profiler, self_test: bool)
         self_test,
         c_allocations_seen: settings::serves_c(),
         unwinder: Unwinder { name, depth_max },
-        symbols: object_state::of_program(),
+        symbols: object_state::of_program_and_its_parts(),
+        coverage,
         limits: limits(state),
     };
     diagnosis.problems = problems(&diagnosis);
@@ -144,6 +163,16 @@ fn problems(diagnosis: &Diagnosis) -> Vec<String> {
     } else if !sampling.active && sampling.wanted {
         problems.push("sampling was switched off (prof.active): profiles miss what is allocated now".to_owned());
     }
+    if let Some(reason) = &sampling.source_reason {
+        problems.push(format!(
+            "no live table ({reason}): profiles are made from jemalloc's dumps, without allocations, ages and peak, and \
+             nothing is left of them after a kill"
+        ));
+    }
+    if let Some(reason) = sampling.table.as_ref().and_then(|table| table.memory_only.as_ref()) {
+        problems
+            .push(format!("the live table is kept in memory only ({reason}): after a kill there is no last profile"));
+    }
     if sampling.table.as_ref().is_some_and(|table| table.lost_samples > 0) {
         problems.push("the live table was full: profiles miss some samples".to_owned());
     }
@@ -156,6 +185,13 @@ fn problems(diagnosis: &Diagnosis) -> Vec<String> {
     }
     if diagnosis.c_allocations_seen == Some(false) {
         problems.push("memory that C libraries allocate is not seen: jemalloc does not serve malloc".to_owned());
+    }
+    if diagnosis.symbols.line_tables && diagnosis.coverage.as_ref().is_some_and(Coverage::lacks_lines) {
+        problems.push(
+            "parts of the program were built without debug information: their functions have names and no lines; build \
+             with debug = 1"
+                .to_owned(),
+        );
     }
     problems.extend(diagnosis.symbols.missing.iter().map(|missing| (*missing).to_owned()));
     problems

@@ -23,10 +23,12 @@ use files::OwnFile;
 use layout::Sizes;
 use table::{Identity, Table};
 
-pub use adopt::{Adopted, End, Totals, read};
+pub use adopt::{Adopted, End, Totals, check, read};
 pub use files::PREDECESSORS_MAX;
+pub use table::Damage;
 
 mod adopt;
+mod atomic;
 mod files;
 mod layout;
 mod mapping;
@@ -83,12 +85,16 @@ pub struct Fill {
     pub frames: (u64, u64),
     /// Live samples kept, and room for them.
     pub samples: (u64, u64),
+    /// Samples taken since the table is there.
+    pub sampled: u64,
     /// Samples that no profile shows for want of room.
     pub lost: u64,
     /// Stacks of which nothing lived and whose place was given to others.
     pub reused_stacks: u64,
     /// Ends of samples that were taken before the table was there, or lost.
     pub unknown_frees: u64,
+    /// Why it does not outlive the process, where `path` is `None`.
+    pub memory_only: Option<String>,
 }
 
 /// How full the table is; `None` where there is none. Cost: a walk over the keys of live samples, 30 µs.
@@ -100,9 +106,11 @@ pub fn fill() -> Option<Fill> {
         stacks: (tally.stacks_used, sizes.stacks as u64),
         frames: (tally.frames_used, sizes.frames as u64),
         samples: (live.table.samples.used() as u64, sizes.samples as u64),
+        sampled: tally.sampled,
         lost: tally.lost(),
         reused_stacks: tally.reused_stacks,
         unknown_frees: tally.unknown_frees,
+        memory_only: live.memory_only.clone(),
     })
 }
 
@@ -134,8 +142,13 @@ pub(crate) struct LiveTable {
     started: Instant,
     /// The lock goes with it.
     file: Option<(OwnFile, PathBuf)>,
+    /// Why there is no file.
+    memory_only: Option<String>,
     predecessors: Vec<Adopted>,
 }
+
+/// Why the last start ended without a table.
+static REFUSED: Mutex<Option<String>> = Mutex::new(None);
 
 static CURRENT: AtomicPtr<LiveTable> = AtomicPtr::new(std::ptr::null_mut());
 
@@ -147,6 +160,11 @@ pub(crate) fn current() -> Option<&'static LiveTable> {
     (!is_child).then_some(live)
 }
 
+/// Why there is none, where one was wanted.
+pub(crate) fn refused() -> Option<String> {
+    REFUSED.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 /// Makes the process's table and hooks it into jemalloc, unless that was done before. What was sampled earlier is not
 /// in it.
 ///
@@ -156,6 +174,16 @@ pub(crate) fn current() -> Option<&'static LiveTable> {
 pub(crate) fn start(state_dir: Option<&Path>, mappings: &[Mapping]) -> Result<&'static LiveTable, LiveTableError> {
     static STARTING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = make(state_dir, mappings);
+    let refused = made.as_ref().err().map(|error| match error {
+        LiveTableError::Hooks(source) => format!("{error}: {source}"),
+        LiveTableError::Memory(source) => format!("{error}: {source}"),
+    });
+    *REFUSED.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+    made
+}
+
+fn make(state_dir: Option<&Path>, mappings: &[Mapping]) -> Result<&'static LiveTable, LiveTableError> {
     if let Some(live) = current() {
         live.table.set_clean_end(false);
         return Ok(live);
@@ -175,17 +203,17 @@ pub(crate) fn start(state_dir: Option<&Path>, mappings: &[Mapping]) -> Result<&'
 impl LiveTable {
     fn create(state_dir: Option<&Path>, mappings: &[Mapping]) -> io::Result<LiveTable> {
         let identity = identity(mappings);
-        let shared = state_dir.map(|directory| (directory, LiveTable::in_file(directory, &identity)));
-        let mut live = match shared {
-            Some((_, Ok(live))) => live,
-            Some((directory, Err(error))) => {
+        let mut live = match state_dir.map(|directory| LiveTable::in_file(directory, &identity)) {
+            Some(Ok(live)) => live,
+            Some(Err(error)) => {
+                let directory = state_dir.unwrap_or(Path::new("")).display();
                 tracing::warn!(
-                    directory = %directory.display(), %error,
+                    %directory, %error,
                     "the live table is kept in memory only: it will not outlive the process"
                 );
-                LiveTable::in_memory(&identity)?
+                LiveTable::in_memory(&identity, format!("{directory}: {error}"))?
             }
-            None => LiveTable::in_memory(&identity)?,
+            None => LiveTable::in_memory(&identity, "there is no state directory (HEAPLINE_STATE)".to_owned())?,
         };
         live.table.set_maps(&maps_text(mappings));
         live.started = Instant::now();
@@ -206,7 +234,14 @@ impl LiveTable {
         match made {
             Ok((table, path)) => {
                 let file = Some((own, path));
-                Ok(LiveTable { table, alive: Some(alive), started: Instant::now(), file, predecessors })
+                Ok(LiveTable {
+                    table,
+                    alive: Some(alive),
+                    started: Instant::now(),
+                    file,
+                    memory_only: None,
+                    predecessors,
+                })
             }
             Err(error) => {
                 own.discard();
@@ -215,10 +250,11 @@ impl LiveTable {
         }
     }
 
-    fn in_memory(identity: &Identity) -> io::Result<LiveTable> {
+    fn in_memory(identity: &Identity, why: String) -> io::Result<LiveTable> {
         let words = mapping::anonymous(Sizes::AGENT.words())?;
         let table = Table::create(words, Sizes::AGENT, identity).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(LiveTable { table, alive: None, started: Instant::now(), file: None, predecessors: Vec::new() })
+        let (memory_only, predecessors) = (Some(why), Vec::new());
+        Ok(LiveTable { table, alive: None, started: Instant::now(), file: None, memory_only, predecessors })
     }
 
     pub(crate) fn table(&self) -> &Table<'static> {

@@ -23,6 +23,14 @@ pub(crate) struct Frame {
     pub(crate) line: u32,
 }
 
+impl Frame {
+    /// Of Rust's own library. Line tables alone name an inlined call without its path: then its file tells.
+    fn is_standard_library(&self) -> bool {
+        names::is_standard_library(&self.function)
+            || !self.function.contains("::") && self.file.starts_with("/rustc/") && self.file.contains("/library/")
+    }
+}
+
 /// What stands at an address.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Location {
@@ -58,10 +66,9 @@ pub(crate) struct Symbols {
 
 impl Symbols {
     pub(crate) fn insert(&mut self, address: u64, location: Location) {
-        let is_library = |frame: &Frame| names::is_standard_library(&frame.function);
         let owner = match location.frames.last() {
             Some(outermost) if names::is_allocator(&outermost.function) => Owner::Allocator,
-            Some(_) if location.frames.iter().all(is_library) => Owner::StandardLibrary,
+            Some(_) if location.frames.iter().all(Frame::is_standard_library) => Owner::StandardLibrary,
             _ => Owner::Program,
         };
         self.locations.insert(address, (location, owner));
@@ -80,7 +87,7 @@ impl Symbols {
     /// program's follow.
     pub(crate) fn leaf_frames(&self, address: u64) -> &[Frame] {
         let frames = self.frames(address);
-        let program = frames.iter().position(|frame| !names::is_standard_library(&frame.function));
+        let program = frames.iter().position(|frame| !frame.is_standard_library());
         &frames[program.unwrap_or(0)..]
     }
 

@@ -1,177 +1,32 @@
-//! The live table of a real process: against jemalloc's own dump, its statistics, `fork`, and `kill -9`.
-//!
-//! What a test needs a process of its own for runs in a child: this very program, told by a variable what to do.
+//! The live table of a real process: against jemalloc's own dump, its statistics, threads and `fork`.
 
-use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::collections::HashMap;
-use std::hint::black_box;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::Read;
 use std::sync::mpsc::sync_channel;
 use std::thread;
-use std::time::{Duration, Instant};
 
-use heapline::livetable::{self, End};
-use heapline::{Agent, Config};
+use heapline::{Agent, livetable};
 
+#[path = "live/agent.rs"]
+mod agent;
+#[path = "live/child.rs"]
+mod child;
+#[path = "live/churn.rs"]
+mod churn;
 #[path = "profile/pprof.rs"]
 mod pprof;
 
-use pprof::Decoded;
+use agent::{get, profile, start};
+use child::alone;
+use churn::{Block, allocate, churn, free};
 
 heapline::use_jemalloc!();
-
-const CHILD: &str = "LIVETABLE_CHILD";
-
-fn start(state: &Path) -> Agent {
-    let admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let config = Config { admin, pprof: Some(true), state_dir: Some(state.to_owned()), ..Config::default() };
-    Agent::start(config).expect("the agent starts")
-}
-
-fn get(admin: SocketAddr, target: &str) -> (u16, Vec<u8>) {
-    let mut stream = TcpStream::connect(admin).expect("connects");
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("sets");
-    write!(stream, "GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").expect("sends");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("answers");
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
-    let status = str::from_utf8(&answer[9..12]).ok().and_then(|code| code.parse().ok()).expect("a status");
-    (status, answer.split_off(end + 4))
-}
-
-fn profile(agent: &Agent, target: &str) -> Decoded {
-    let (status, body) = get(agent.admin_addr(), target);
-    assert_eq!(status, 200, "{target}: {}", String::from_utf8_lossy(&body));
-    Decoded::from_gzip(&body)
-}
 
 fn metric(agent: &Agent, name: &str) -> f64 {
     let (_, text) = get(agent.admin_addr(), "/metrics");
     let text = String::from_utf8(text).expect("text");
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
     value.unwrap_or_else(|| panic!("{name} in {text}"))
-}
-
-/// Killed when it goes out of scope: a test that fails leaves no process behind.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Runs a test of this program in a process of its own, which starts with that role.
-fn child(test: &str, role: &str, state: &Path) -> Child {
-    Command::new(std::env::current_exe().expect("a program"))
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(CHILD, role)
-        .env("HEAPLINE_STATE", state)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a child")
-}
-
-fn role() -> Option<String> {
-    std::env::var(CHILD).ok()
-}
-
-/// In a child of its own, so that no other test's allocations come between.
-fn alone(test: &str, body: impl FnOnce(&Path)) {
-    let state = tempfile::tempdir().expect("a directory");
-    if role().is_some() {
-        body(state.path());
-        return;
-    }
-    let output = child(test, "alone", state.path()).wait_with_output().expect("ends");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-}
-
-/// Pseudo-random numbers, the same in each run.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    *state >> 33
-}
-
-/// An allocation that may be freed by another thread.
-struct Block(usize, Layout);
-
-/// Kinds of blocks: small, aligned and huge ones.
-const KINDS: u64 = 24;
-
-fn layout(kind: u64) -> (usize, usize) {
-    match kind {
-        0..10 => (16 << kind, 8),
-        10..20 => (1 << kind, 1 << (kind - 4)),
-        _ => (1 << kind, 16),
-    }
-}
-
-/// Each kind by a stack of its own: of one size, jemalloc's dump and the table must agree to the last object.
-#[inline(never)]
-fn by_own_stack(kind: u64, depth: u64) -> Block {
-    if depth > 0 {
-        return black_box(by_own_stack(kind, depth - 1));
-    }
-    let (bytes, align) = layout(kind);
-    allocate(bytes, align)
-}
-
-fn allocate(bytes: usize, align: usize) -> Block {
-    let layout = Layout::from_size_align(bytes, align).expect("a layout");
-    // SAFETY: the layout's size is not zero.
-    Block(black_box(unsafe { alloc(layout) }) as usize, layout)
-}
-
-#[inline(never)]
-fn resized(block: Block, bytes: usize) -> Block {
-    // SAFETY: the block was allocated with this layout, and is used no more but as what this returns.
-    let moved = unsafe { realloc(block.0 as *mut u8, block.1, bytes) };
-    Block(moved as usize, Layout::from_size_align(bytes, block.1.align()).expect("a layout"))
-}
-
-#[inline(never)]
-fn shrunk_or_grown(block: Block) -> Block {
-    resized(block, 80 << 10)
-}
-
-/// To the size that it has.
-#[inline(never)]
-fn in_place(block: Block) -> Block {
-    let bytes = block.1.size();
-    if bytes == 1 << 20 { resized(block, bytes) } else { block }
-}
-
-fn free(block: Block) {
-    // SAFETY: the block was allocated with this layout, and is given up here.
-    unsafe { dealloc(block.0 as *mut u8, block.1) };
-}
-
-/// Allocates, resizes and frees; what is left of it.
-fn churn(rounds: u64, mut seed: u64) -> Vec<Block> {
-    let mut live: Vec<Block> = Vec::new();
-    for _ in 0..rounds {
-        // Large ones are a few: the heap stays small.
-        let kind = (random(&mut seed) % KINDS).min(random(&mut seed) % KINDS);
-        let block = match (random(&mut seed) % 8, live.pop()) {
-            (0, Some(block)) => shrunk_or_grown(block),
-            (1, Some(block)) => in_place(block),
-            (_, popped) => {
-                live.extend(popped);
-                by_own_stack(kind, kind)
-            }
-        };
-        live.push(block);
-        if live.len() > 300 {
-            free(live.swap_remove(random(&mut seed) as usize % 300));
-        }
-    }
-    live
 }
 
 /// Live objects and bytes by stack, as the sampler saw them: jemalloc's own dump, unweighed.
@@ -358,86 +213,4 @@ fn a_fork_leaves_the_parents_table_right() {
         let left = livetable::live_stacks().expect("a table");
         assert!(sum(&left) < sum(&live_before) / 4.0 + 4e6, "{} {}", sum(&left), sum(&live_before));
     });
-}
-
-const KILLS: u64 = 20;
-
-/// Killed at any moment, a process leaves a table that is whole, up to what each thread had in hand.
-#[test]
-fn a_killed_process_leaves_its_table() {
-    if role().is_some() {
-        let agent = Agent::start(Config { admin: Some(([127, 0, 0, 1], 0).into()), ..Config::default() });
-        let agent = agent.expect("the agent starts");
-        println!("table {}", agent.live_table_path().expect("a file").display());
-        thread::scope(|scope| {
-            for seed in 1..5 {
-                scope.spawn(move || churn(u64::MAX, seed));
-            }
-        });
-    }
-    let state = tempfile::tempdir().expect("a directory");
-    let mut seed = 7;
-    for round in 0..KILLS {
-        let (killed, path) = churning(state.path());
-        let pid = u64::from(killed.0.id());
-        let until = Instant::now() + Duration::from_millis(20 + random(&mut seed) % 300);
-        while Instant::now() < until {
-            thread::yield_now();
-        }
-        drop(killed);
-        let left = livetable::read(&path).expect("a whole table");
-        let totals = &left.totals;
-        assert_eq!((left.end, left.pid), (End::Signal, pid), "{left:?}");
-        assert!(totals.sampled > 100 && totals.stacks > 10, "round {round}: {totals:?}");
-        assert!(totals.without_stack <= 8 && totals.lost == 0, "round {round}: {totals:?}");
-        // Each of the threads was in one hook at most.
-        let live = totals.sampled - totals.freed;
-        assert!(live.abs_diff(totals.live_samples) <= 8, "round {round}: {totals:?}");
-        let difference = (totals.live_bytes - totals.counted_live_bytes as f64).abs();
-        assert!(difference <= 8.0 * 9e6, "round {round}: {totals:?}");
-    }
-    // This process is the next one, and runs the same program: it has the names.
-    let agent = start(state.path());
-    let previous = &agent.predecessors()[0];
-    assert_eq!(previous.end, End::Signal);
-    let memory: serde_json::Value = serde_json::from_slice(&get(agent.admin_addr(), "/memory").1).expect("JSON");
-    assert_eq!((&memory["previous"]["end"], &memory["previous"]["verdict"]), (&"signal".into(), &"warming_up".into()));
-    let last_profile = memory["previous"]["last_profile"].as_str().expect("where it is");
-    assert_eq!(last_profile, "/debug/pprof/heap?process=previous");
-    let heap = profile(&agent, last_profile);
-    let names: Vec<_> = heap.samples.iter().flat_map(|sample| heap.functions(sample)).collect();
-    assert!(names.contains(&"livetable::by_own_stack"), "{names:?}");
-    assert_eq!(heap.sample_types.len(), 4);
-    let live: i64 = heap.samples.iter().map(|sample| sample.values[3]).sum();
-    assert!((live as f64 / previous.totals.live_bytes - 1.0).abs() < 1e-3);
-    let peak = profile(&agent, "/debug/pprof/heap?process=previous&at=peak");
-    assert!(!peak.samples.is_empty());
-
-    // It keeps the newest and removes the others.
-    let files = std::fs::read_dir(state.path()).expect("a directory").count();
-    assert!(files <= livetable::PREDECESSORS_MAX + 1, "{files}");
-}
-
-/// A process that allocates until it is killed, and the file of its table.
-fn churning(state: &Path) -> (Running, PathBuf) {
-    let mut started = Running(child("a_killed_process_leaves_its_table", "churn", state));
-    let lines = BufReader::new(started.0.stdout.take().expect("piped")).lines();
-    // The harness may have written to the same line.
-    let path = lines.map_while(Result::ok).find_map(|line| Some(line.split_once("table /")?.1.to_owned()));
-    (started, Path::new("/").join(path.expect("the child tells")))
-}
-
-#[test]
-fn two_processes_share_a_state_directory() {
-    let state = tempfile::tempdir().expect("a directory");
-    let (first, first_path) = churning(state.path());
-    let (second, second_path) = churning(state.path());
-    assert_ne!(first_path, second_path);
-    assert!(first_path.exists(), "the second left the first's table alone");
-    drop((first, second));
-    for path in [&first_path, &second_path] {
-        assert!(livetable::read(path).expect("a whole table").totals.sampled > 0);
-    }
-    let _third = churning(state.path());
-    assert!(first_path.exists() && second_path.exists(), "both are kept for who asks");
 }

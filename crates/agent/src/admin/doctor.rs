@@ -89,16 +89,27 @@ fn sampling(diagnosis: &Diagnosis) -> Vec<Row> {
     let depth = diagnosis.unwinder.depth_max.map_or(String::new(), |depth| format!(", {depth} frames at most"));
     vec![
         ("available in jemalloc", Some(sampling.available), yes_no(sampling.available)),
-        ("active", Some(sampling.active || !sampling.wanted), yes_no(sampling.active)),
+        ("active", Some(sampling.active || !sampling.wanted), active_words(sampling.active, sampling.wanted)),
         ("one sample each", Some(true), interval),
-        ("profiles come from", Some(sampling.table.is_some()), sampling.source.unwrap_or("nowhere").to_owned()),
+        (
+            "profiles come from",
+            Some(sampling.table.is_some() || !sampling.wanted),
+            sampling.source.unwrap_or("nowhere").to_owned(),
+        ),
         (
             "live table",
-            sampling.table.as_ref().map(|table| table.lost_samples == 0),
+            sampling.table.as_ref().map(|table| table.lost_samples == 0 && table.path.is_some()),
             table_words(sampling.table.as_ref()),
         ),
         ("unwinder", Some(true), format!("{}{depth}", diagnosis.unwinder.name)),
     ]
+}
+
+fn active_words(active: bool, wanted: bool) -> String {
+    match (active, wanted) {
+        (false, false) => "no: switched off (PPROF)".to_owned(),
+        _ => yes_no(active),
+    }
 }
 
 fn table_words(table: Option<&Table>) -> String {
@@ -106,11 +117,12 @@ fn table_words(table: Option<&Table>) -> String {
     let fill = |(used, room): (u64, u64)| format!("{used} of {room}");
     let place = table.path.as_ref().map_or("memory only".to_owned(), |path| path.display().to_string());
     format!(
-        "{} stacks, {} frames, {} live samples, {} lost; in {place}",
+        "{} stacks, {} frames, {} live samples, {} lost, {} stacks reused; in {place}",
         fill(table.stacks),
         fill(table.frames),
         fill(table.samples),
-        table.lost_samples
+        table.lost_samples,
+        table.reused_stacks
     )
 }
 
@@ -138,6 +150,13 @@ fn symbols(diagnosis: &Diagnosis) -> Vec<Row> {
         ("symbol table", Some(symbols.symbol_table), yes_no(symbols.symbol_table)),
         ("build id", Some(true), if symbols.build_id.is_empty() { "none".into() } else { symbols.build_id.clone() }),
     ];
+    if let Some(coverage) = &diagnosis.coverage {
+        let words = format!(
+            "{} of {} addresses of the program in a profile, {} with lines",
+            coverage.with_function, coverage.addresses, coverage.with_line
+        );
+        rows.push(("named", Some(!coverage.lacks_lines()), words));
+    }
     if let Some(link) = &symbols.debug_link {
         rows.push(("debug information is in", Some(true), link.clone()));
     }

@@ -90,7 +90,7 @@ impl Route {
 impl Routes {
     pub(super) async fn respond(&self, request: Request<Incoming>) -> Answer {
         let Some(route) = Route::of(request.uri().path(), self.state.pprof) else {
-            return text(StatusCode::NOT_FOUND, "not found\n");
+            return nothing_there(request.uri().path(), self.state.pprof);
         };
         if !route.allows(request.method()) {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
@@ -114,6 +114,17 @@ impl Routes {
             Route::Ready if self.state.readiness.is_ready() => text(StatusCode::OK, "ok\n"),
             Route::Ready => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         }
+    }
+}
+
+/// `go tool pprof` shows the text of a refusal under its own paths.
+fn nothing_there(path: &str, pprof: bool) -> Answer {
+    match path.strip_prefix("/debug/pprof/") {
+        Some(_) if pprof => {
+            pprof::error(StatusCode::NOT_FOUND, "there is no such profile: heap and allocs are, see /debug/pprof/")
+        }
+        Some(_) => pprof::error(StatusCode::NOT_FOUND, "heap profiles are off (PPROF)"),
+        None => text(StatusCode::NOT_FOUND, "not found\n"),
     }
 }
 

@@ -1,10 +1,11 @@
 //! What a process left behind: how it ended, when, and its last profile.
 
 use std::fs;
+use std::ops::Add as _;
 use std::path::{Path, PathBuf};
 
 use super::files;
-use super::table::{Identity, TICKS_PER_SECOND, Table};
+use super::table::{Damage, Identity, TICKS_PER_SECOND, Table};
 use crate::profile::maps;
 use crate::profile::model::{Mapping, Profile};
 use crate::verdict::Verdict;
@@ -60,7 +61,7 @@ impl Adopted {
     /// profile of another in memory. `None` where the file is gone or there was no peak.
     pub(crate) fn profile(&self, at_peak: bool) -> Option<Profile> {
         let words = files::read(&self.path)?;
-        let table = Table::open(&words)?;
+        let table = Table::open(&words).ok()?;
         let (walk, seconds) = if at_peak { table.at_last_peak()? } else { (table.walk(), self.uptime_seconds) };
         Some(Profile {
             period_bytes: table.period_bytes(),
@@ -68,6 +69,8 @@ impl Adopted {
             duration_nanos: 0,
             mappings: mappings(&table.maps()),
             samples: walk.samples,
+            has_allocations: !at_peak,
+            comments: Vec::new(),
         })
     }
 }
@@ -83,7 +86,7 @@ pub struct Totals {
     pub lost: u64,
     /// Live samples in the table.
     pub live_samples: u64,
-    /// Live samples whose stack cannot be read. More than one a thread is damage.
+    /// Live samples whose stack cannot be read, and what cannot be as it says. More than one a thread is damage.
     pub without_stack: u64,
     /// Live bytes, an estimate from the samples.
     pub live_bytes: f64,
@@ -128,33 +131,32 @@ impl Surroundings {
 /// Reads the table that a process left in a file.
 ///
 /// `None`, and one line in the log, where the file is no table, is cut off, or is damaged. Blocks; memory: twice
-/// [`TABLE_BYTES`](super::TABLE_BYTES) for the moment.
+/// [`TABLE_BYTES`](super::TABLE_BYTES), for a moment.
 pub fn read(path: &Path) -> Option<Adopted> {
     adopt(path, &Surroundings::read())
 }
 
+/// What the bytes of a table add up to. Pure; takes any bytes, bounded time, and memory of about twice their number.
+///
+/// # Errors
+///
+/// [`Damage`]: the bytes are no table, or not one whose word can be taken.
+pub fn check(bytes: &[u8]) -> Result<Totals, Damage> {
+    let words = files::words_of(bytes);
+    totals(&Table::open(&words)?)
+}
+
 pub(crate) fn adopt(path: &Path, surroundings: &Surroundings) -> Option<Adopted> {
     let words = files::read(path)?;
-    let table = Table::open(&words)?;
-    let walk = table.walk();
-    let tally = table.tally();
-    let identity = table.identity();
-    let allocated = walk.samples.iter().filter_map(|sample| sample.alloc);
-    let totals = Totals {
-        sampled: tally.sampled,
-        freed: tally.freed,
-        lost: tally.lost(),
-        live_samples: walk.live_samples as u64,
-        without_stack: walk.without_stack as u64,
-        live_bytes: walk.samples.iter().map(|sample| sample.inuse.bytes).sum(),
-        allocated_bytes: allocated.map(|count| count.bytes).sum(),
-        counted_live_bytes: tally.live_bytes,
-        stacks: walk.samples.len() as u64,
+    let table = Table::open(&words).ok()?;
+    let totals = match totals(&table) {
+        Ok(totals) => totals,
+        Err(damage) => {
+            tracing::warn!(path = %path.display(), %damage, "a live table is not used");
+            return None;
+        }
     };
-    if totals.without_stack > damage_max(totals.live_samples) {
-        tracing::warn!(path = %path.display(), ?totals, "a live table is damaged, and is not used");
-        return None;
-    }
+    let identity = table.identity();
     Some(Adopted {
         end: surroundings.end_of(&identity, table.has_clean_end()),
         pid: identity.pid,
@@ -165,6 +167,27 @@ pub(crate) fn adopt(path: &Path, surroundings: &Surroundings) -> Option<Adopted>
         totals,
         path: path.to_owned(),
     })
+}
+
+fn totals(table: &Table<'_>) -> Result<Totals, Damage> {
+    let walk = table.walk();
+    let tally = table.tally();
+    let allocated = walk.samples.iter().filter_map(|sample| sample.alloc);
+    let totals = Totals {
+        sampled: tally.sampled,
+        freed: tally.freed,
+        lost: tally.lost(),
+        live_samples: walk.live_samples as u64,
+        without_stack: walk.without_stack as u64,
+        live_bytes: walk.samples.iter().map(|sample| sample.inuse.bytes).fold(0.0, f64::add),
+        allocated_bytes: allocated.map(|count| count.bytes).fold(0.0, f64::add),
+        counted_live_bytes: tally.live_bytes,
+        stacks: walk.samples.len() as u64,
+    };
+    if totals.without_stack > damage_max(totals.live_samples) {
+        return Err(Damage::Contents(totals.without_stack));
+    }
+    Ok(totals)
 }
 
 /// Live samples that may lack their stack in a table that is whole: threads that were killed in the middle of a hook.

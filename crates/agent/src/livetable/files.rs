@@ -108,10 +108,11 @@ pub(super) fn sweep(directory: &Path) -> Vec<Predecessor> {
 
 /// The words of a table in a file. `None`, and a log line, where the file is none.
 pub(crate) fn read(path: &Path) -> Option<Vec<AtomicU64>> {
-    match File::open(path).and_then(|file| words(&file)) {
-        Ok(words) if Table::open(&words).is_some() => Some(words),
-        Ok(_) => {
-            tracing::warn!(path = %path.display(), "a live table is damaged or of another version, and is not used");
+    let words = open(path, false).and_then(|file| words(&file));
+    match words.map(|words| (Table::open(&words).err(), words)) {
+        Ok((None, words)) => Some(words),
+        Ok((Some(damage), _)) => {
+            tracing::warn!(path = %path.display(), %damage, "a live table is not used");
             None
         }
         Err(error) => {
@@ -123,26 +124,44 @@ pub(crate) fn read(path: &Path) -> Option<Vec<AtomicU64>> {
 
 /// A table whose process is gone and did not say so. What is of no use is removed.
 fn examine(path: PathBuf) -> Option<Predecessor> {
-    let file = OpenOptions::new().read(true).write(true).open(&path).ok()?;
-    // Held by a process that lives.
-    fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
-    let words = words(&file).ok();
-    let table = words.as_deref().and_then(Table::open);
-    match table {
-        Some(table) if !table.has_clean_end() => {
-            let start_unix_nanos = table.identity().start_unix_nanos;
-            Some(Predecessor { path, start_unix_nanos })
+    let file = match open(&path, true) {
+        Ok(file) => file,
+        // Another process removed it meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "a live table cannot be opened, and is left alone");
+            return None;
         }
-        Some(_) => {
-            remove(&path);
-            None
-        }
-        None => {
-            tracing::warn!(path = %path.display(), "a live table is damaged or of another version, and is removed");
-            remove(&path);
-            None
-        }
+    };
+    // Held by a process that lives. Shared: others may look at the same time.
+    fcntl_lock(&file, FlockOperation::NonBlockingLockShared).ok()?;
+    let refusal = match words(&file) {
+        Ok(words) => match Table::open(&words) {
+            Ok(table) if !table.has_clean_end() => {
+                let start_unix_nanos = table.identity().start_unix_nanos;
+                return Some(Predecessor { path, start_unix_nanos });
+            }
+            Ok(_) => None,
+            Err(damage) => Some(damage.to_string()),
+        },
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(why) = refusal {
+        tracing::warn!(path = %path.display(), why, "a live table is of no use, and is removed");
     }
+    remove(&path);
+    None
+}
+
+/// A regular file and nothing else: a link may lead anywhere, and a pipe would keep its reader waiting.
+fn open(path: &Path, for_lock: bool) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(for_lock).custom_flags(flags.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
 }
 
 fn words(file: &File) -> io::Result<Vec<AtomicU64>> {
@@ -153,12 +172,17 @@ fn words(file: &File) -> io::Result<Vec<AtomicU64>> {
     }
     let mut bytes = Vec::new();
     file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(words_of(&bytes))
+}
+
+/// A last word that is cut off is left out.
+pub(super) fn words_of(bytes: &[u8]) -> Vec<AtomicU64> {
     let words = bytes.chunks_exact(size_of::<u64>()).map(|word| {
         let mut whole = [0; size_of::<u64>()];
         whole.copy_from_slice(word);
         AtomicU64::new(u64::from_ne_bytes(whole))
     });
-    Ok(words.collect())
+    words.collect()
 }
 
 fn remove(path: &Path) {

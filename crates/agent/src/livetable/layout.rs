@@ -12,7 +12,7 @@
 //!
 //! Words are in the machine's byte order: a file is read by the same program, on the same machine, or not at all.
 
-use std::sync::atomic::AtomicU64;
+use super::atomic::AtomicU64;
 
 /// `HEAPLINE`, read as a little-endian number: a file of another byte order does not match.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"HEAPLINE");

@@ -4,9 +4,8 @@
 //! place with the same address; and an address that a moving `realloc` gave up may be sampled by another thread before
 //! the end of the old sample is told. The end names the size: of those that match, the oldest goes.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, fence};
-
+use super::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use super::atomic::{AtomicU64, fence};
 use super::layout::{BUCKET, Regions, SAMPLE_WORDS};
 use super::stacks::StackId;
 

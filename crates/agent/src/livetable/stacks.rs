@@ -5,9 +5,8 @@
 //! raises the generation. So a sample that pinned its slot is never counted on another stack. Two threads that meet a
 //! new stack at the same moment may give it two slots: readers add equal stacks up.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, fence};
-
+use super::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use super::atomic::{AtomicU64, fence};
 use super::layout::{Regions, STACK_WORDS, word};
 use super::weight::Weighted;
 

@@ -2,9 +2,8 @@
 //!
 //! Nothing here locks, allocates, calls the system or panics; each loop is bounded.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, fence};
-
+use super::atomic::Ordering::{Acquire, Relaxed, Release};
+use super::atomic::{AtomicU64, fence};
 use super::layout::{MAGIC, Regions, Sizes, VERSION, word};
 use super::peak::Peak;
 use super::samples::{LiveSample, Samples};
@@ -14,6 +13,36 @@ use crate::verdict::Verdict;
 
 /// Ticks of the table's clock in a second.
 pub(crate) const TICKS_PER_SECOND: u64 = 10;
+
+/// Twenty years: no process has lived longer.
+const TICKS_MAX: u64 = 20 * 365 * 86_400 * TICKS_PER_SECOND;
+
+/// Why bytes are not a live table whose word can be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// Another kind of file, or one that was never finished.
+    #[error("it is no live table")]
+    NoTable,
+    /// Of another layout: of an older or a newer agent.
+    #[error("it is of version {found}, not {VERSION}")]
+    Version {
+        /// What it says.
+        found: u64,
+    },
+    /// What is written once does not match its own checksum.
+    #[error("its header is damaged")]
+    Header,
+    /// Cut off, or something was added.
+    #[error("its length is not what its header says")]
+    Length,
+    /// A process of more than twenty years.
+    #[error("its clock is damaged")]
+    Clock,
+    /// More samples and stacks than a killed process leaves unfinished do not fit together.
+    #[error("{0} of its samples and stacks are damaged")]
+    Contents(u64),
+}
 
 /// Who writes a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,16 +113,23 @@ impl<'a> Table<'a> {
         Some(Self::of(regions, identity.period_bytes))
     }
 
-    /// A table that was made before, by this process or another. `None` where the words are no table.
-    pub(super) fn open(words: &'a [AtomicU64]) -> Option<Self> {
-        let load = |field: usize| words.get(field).map(|word| word.load(Acquire));
-        if load(word::MAGIC)? != MAGIC || load(word::VERSION)? != VERSION {
-            return None;
+    /// A table that was made before, by this process or another.
+    pub(super) fn open(words: &'a [AtomicU64]) -> Result<Self, Damage> {
+        let load = |field: usize| words.get(field).map_or(0, |word| word.load(Acquire));
+        if load(word::MAGIC) != MAGIC {
+            return Err(Damage::NoTable);
         }
-        let sizes = Sizes::checked(load(word::STACKS)?, load(word::FRAMES)?, load(word::SAMPLES)?)?;
-        let regions = Regions::split(words, sizes)?;
-        let is_intact = load(word::CHECK)? == check(regions.header);
-        is_intact.then(|| Self::of(regions, load(word::PERIOD).unwrap_or(0)))
+        if load(word::VERSION) != VERSION {
+            return Err(Damage::Version { found: load(word::VERSION) });
+        }
+        let sizes =
+            Sizes::checked(load(word::STACKS), load(word::FRAMES), load(word::SAMPLES)).ok_or(Damage::Header)?;
+        let regions = Regions::split(words, sizes).ok_or(Damage::Length)?;
+        if load(word::CHECK) != check(regions.header) {
+            return Err(Damage::Header);
+        }
+        let table = Self::of(regions, load(word::PERIOD));
+        if table.ticks() > TICKS_MAX { Err(Damage::Clock) } else { Ok(table) }
     }
 
     fn of(regions: Regions<'a>, period_bytes: u64) -> Self {

@@ -391,7 +391,7 @@ proptest! {
             words[index.index(words.len())].fetch_xor(1 << bit, Relaxed);
         }
         let words = cut.map_or(&words[..], |cut| &words[..cut.index(words.len())]);
-        if let Some(table) = Table::open(words) {
+        if let Ok(table) = Table::open(words) {
             prop_assert_eq!(words.len(), SMALL.words());
             let walks = [table.walk(), table.survivors(0), table.at_last_peak().map(|(walk, _)| walk).unwrap_or_default()];
             for walk in walks {

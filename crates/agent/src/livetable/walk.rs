@@ -7,13 +7,18 @@ use super::table::{TICKS_PER_SECOND, Table};
 use super::weight::Weighted;
 use crate::profile::model::{Count, Sample};
 
+/// More than an address space holds: no allocation is so large.
+const ALLOCATION_BYTES_MAX: u64 = 1 << 47;
+/// More than a process allocates in its life, in bytes: 30 GB a second for a year.
+const ALLOCATED_BYTES_MAX: u64 = 1 << 60;
+
 /// What a walk found.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Walk {
     /// No two of the same stack, unless two threads met it at the same moment.
     pub(crate) samples: Vec<Sample>,
-    /// Live samples whose stack is not there: none in a live table but for those that ended meanwhile, any number in a
-    /// damaged file.
+    /// Live samples whose stack is not there, and what cannot be as it says: none in a live table but for samples that
+    /// ended meanwhile, any number in a damaged file.
     pub(crate) without_stack: usize,
     /// Live samples counted.
     pub(crate) live_samples: usize,
@@ -47,8 +52,10 @@ impl Table<'_> {
         let mut walk = Walk::default();
         for record in &copy.records {
             match self.stacks.read(record.stack.slot as usize).filter(|stack| stack.id == record.stack) {
-                Some(stack) => walk.samples.push(live_only(stack, record.live)),
-                None => walk.without_stack += 1,
+                Some(stack) if record.live.bytes <= ALLOCATED_BYTES_MAX => {
+                    walk.samples.push(live_only(stack, record.live))
+                }
+                _ => walk.without_stack += 1,
             }
         }
         walk.live_samples = walk.samples.len();
@@ -59,7 +66,8 @@ impl Table<'_> {
         let mut walk = Walk::default();
         let mut live = vec![(0_u32, 0_u32, Weighted::default()); self.stacks.slots()];
         for sample in self.samples.live().filter(counts) {
-            let Some((generation, samples, weighted)) = live.get_mut(sample.stack.slot as usize) else {
+            let slot = live.get_mut(sample.stack.slot as usize).filter(|_| sample.bytes <= ALLOCATION_BYTES_MAX);
+            let Some((generation, samples, weighted)) = slot else {
                 walk.without_stack += 1;
                 continue;
             };
@@ -85,6 +93,9 @@ impl Table<'_> {
                 weighted
             };
             match stack {
+                Some(stack) if with_allocations && stack.allocated.bytes > ALLOCATED_BYTES_MAX => {
+                    walk.without_stack += 1
+                }
                 Some(stack) if with_allocations => {
                     let alloc = Some(count(stack.allocated));
                     walk.samples.push(Sample { stack: stack.frames, inuse: count(weighted), alloc });

@@ -59,6 +59,9 @@ fn protobuf(profile: &Profile, symbols: &Symbols, kind: Kind) -> Vec<u8> {
         Kind::Allocs | Kind::Heap => "inuse_space",
     };
     out.uint(14, tables.strings.index(default_type));
+    for comment in &profile.comments {
+        out.uint(13, tables.strings.index(comment));
+    }
     for text in &tables.strings.texts {
         out.bytes(6, text.as_bytes());
     }

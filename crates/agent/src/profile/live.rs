@@ -41,7 +41,13 @@ pub(super) fn capture(live: &LiveTable, view: View) -> Option<Profile> {
         duration_nanos: 0,
         mappings,
         samples: walk.samples,
+        has_allocations: view == View::Now,
+        comments: Vec::new(),
     };
+    let lost = table.tally().lost();
+    if lost > 0 {
+        profile.comments.push(format!("{lost} samples are missing: the live table was full, see /doctor"));
+    }
     profile.samples.retain(|sample| !sample.is_nothing());
     Some(profile)
 }

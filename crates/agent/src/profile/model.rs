@@ -14,6 +14,10 @@ pub(crate) struct Profile {
     /// The executable parts of the process's address space, the program itself first.
     pub(crate) mappings: Vec<Mapping>,
     pub(crate) samples: Vec<Sample>,
+    /// The source counts allocations, also where none were.
+    pub(crate) has_allocations: bool,
+    /// What a reader should know: what is not in it, and why.
+    pub(crate) comments: Vec<String>,
 }
 
 /// What one stack allocated.
@@ -104,7 +108,7 @@ impl Sample {
 impl Profile {
     /// Whether allocations since the start are counted next to live ones.
     pub(crate) fn counts_allocations(&self) -> bool {
-        self.samples.iter().any(|sample| sample.alloc.is_some())
+        self.has_allocations || self.samples.iter().any(|sample| sample.alloc.is_some())
     }
 
     /// The address of every call in it, with repetitions.

@@ -26,13 +26,16 @@ use super::model::Profile;
 use super::{encode, parse_maps, strip, text};
 use crate::jemalloc::prof::{self, OwnArena};
 use crate::livetable;
-use crate::symbols::Symbols;
 use crate::symbols::resolve::{self, Resolver};
+use crate::symbols::{Symbols, object_state};
 
 /// Differences (`seconds=N`) that wait for their second half at a time; each holds a profile meanwhile.
 const WAITING_DELTAS_MAX: usize = 4;
 /// How long either end of a difference, or a look-up of names, waits for a profile that is being taken.
 const FLIGHT_WAIT: Duration = Duration::from_secs(10);
+/// A comment in a profile of the process before.
+const NAMES_OF_ANOTHER_PROGRAM: &str =
+    "no names: this program is not the one that left the profile; symbolize it with the file of its build id";
 /// Addresses looked up in one request.
 const ADDRESSES_MAX: usize = 1 << 16;
 
@@ -373,8 +376,18 @@ fn render(mut profile: Profile, query: Query, resolver: &mut Resolver) -> Render
     let addresses = addresses.map(|return_address| return_address.saturating_sub(1));
     let symbols = match query.view {
         // Files may have changed since that process ended: then there are addresses and build ids, and no names.
-        View::Previous { .. } => resolver.resolve(addresses, &resolve::unchanged(&profile.mappings)),
-        View::Now | View::Survivors { .. } | View::Peak => resolver.resolve(addresses, &profile.mappings),
+        View::Previous { .. } => {
+            let unchanged = resolve::unchanged(&profile.mappings);
+            if unchanged.first() != profile.mappings.first() {
+                profile.comments.push(NAMES_OF_ANOTHER_PROGRAM.to_owned());
+            }
+            resolver.resolve(addresses, &unchanged)
+        }
+        View::Now | View::Survivors { .. } | View::Peak => {
+            let missing = object_state::of_program().missing;
+            profile.comments.extend(missing.into_iter().map(|missing| format!("names: {missing}")));
+            resolver.resolve(addresses, &profile.mappings)
+        }
     };
     strip::start_at_program(&mut profile, symbols);
     let body = if query.debug {

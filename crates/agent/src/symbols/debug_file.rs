@@ -2,22 +2,39 @@
 //! moved away, split DWARF.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use addr2line::gimli::{self, Dwarf, RunTimeEndian};
 use flate2::read::ZlibDecoder;
 use object::Endianness;
-use object::elf::{ELFCOMPRESS_ZLIB, FileHeader64};
+use object::elf::{ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD, FileHeader64};
 use object::read::ReadCache;
 use object::read::elf::{CompressionHeader, FileHeader, SectionHeader};
+use ruzstd::decoding::StreamingDecoder;
 
 use super::object_file::ObjectFile;
 use super::pages::SectionReader;
 
-/// A section that is compressed in the file is held in memory inflated; a larger one is passed over.
-const INFLATED_BYTES_MAX: u64 = 32 << 20;
+/// Sections that are compressed in the file are held in memory inflated while names are looked up; debug information
+/// that takes more than this, all its sections together, is not used.
+pub(super) const INFLATED_BYTES_MAX: u64 = 64 << 20;
+/// The sections that names and lines are read from.
+const NEEDED: [gimli::SectionId; 10] = [
+    gimli::SectionId::DebugAbbrev,
+    gimli::SectionId::DebugAddr,
+    gimli::SectionId::DebugInfo,
+    gimli::SectionId::DebugLine,
+    gimli::SectionId::DebugLineStr,
+    gimli::SectionId::DebugRanges,
+    gimli::SectionId::DebugRngLists,
+    gimli::SectionId::DebugStr,
+    gimli::SectionId::DebugStrOffsets,
+    gimli::SectionId::DebugTypes,
+];
+/// Read at a time for a checksum.
+const CHECKSUM_BYTES: usize = 64 << 10;
 /// Where distributions keep debug information.
 const SYSTEM_DEBUG: &str = "/usr/lib/debug";
 
@@ -29,7 +46,17 @@ pub(super) struct DebugFile {
     endian: RunTimeEndian,
     /// Lower-case hex; empty where there is none.
     build_id: String,
-    link: Option<Vec<u8>>,
+    link: Option<Link>,
+    /// The file whose debug information this one holds.
+    program: Option<Box<DebugFile>>,
+}
+
+/// `.gnu_debuglink`: where debug information was moved to.
+#[derive(Debug)]
+struct Link {
+    name: Vec<u8>,
+    /// CRC-32 of that file.
+    checksum: u32,
 }
 
 #[derive(Debug)]
@@ -37,8 +64,20 @@ struct Section {
     name: String,
     offset: u64,
     bytes: u64,
-    /// If it is compressed: its size without.
-    inflated_bytes: Option<u64>,
+    compressed: Option<Compressed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Compressed {
+    form: Form,
+    inflated_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Form {
+    Zlib,
+    Zstd,
+    Unknown,
 }
 
 impl DebugFile {
@@ -50,40 +89,99 @@ impl DebugFile {
         let header = FileHeader64::<Endianness>::parse(&cache).ok()?;
         let endian = header.endian().ok()?;
         let table = header.sections(endian, &cache).ok()?;
+        // A damaged header may name more than there is.
+        let file_bytes = file.metadata().ok()?.len();
         let (mut sections, mut link) = (Vec::new(), None);
         for section in table.iter() {
             let Ok(name) = table.section_name(endian, section) else { continue };
             if name == b".gnu_debuglink"
-                && let Ok(text) = section.data(endian, &cache)
+                && let Ok(data) = section.data(endian, &cache)
             {
-                // A file's name, then a checksum.
-                link = text.split(|&byte| byte == 0).next().filter(|name| !name.is_empty()).map(<[u8]>::to_vec);
+                link = Link::parse(data);
             }
             let Some((offset, bytes)) = section.file_range(endian) else { continue };
-            let stored =
-                Section { name: String::from_utf8_lossy(name).into_owned(), offset, bytes, inflated_bytes: None };
-            match section.compression(endian, &cache) {
-                Ok(None) => sections.push(stored),
-                Ok(Some((compressed, offset, bytes))) if compressed.ch_type(endian) == ELFCOMPRESS_ZLIB => {
-                    let inflated_bytes = Some(compressed.ch_size(endian));
-                    sections.push(Section { offset, bytes, inflated_bytes, ..stored });
+            let name = String::from_utf8_lossy(name).into_owned();
+            let (offset, bytes, compressed) = match section.compression(endian, &cache) {
+                Ok(None) => (offset, bytes, None),
+                Ok(Some((header, offset, bytes))) => {
+                    let form = match header.ch_type(endian) {
+                        ELFCOMPRESS_ZLIB => Form::Zlib,
+                        ELFCOMPRESS_ZSTD => Form::Zstd,
+                        _ => Form::Unknown,
+                    };
+                    (offset, bytes, Some(Compressed { form, inflated_bytes: header.ch_size(endian) }))
                 }
-                _ => {}
-            }
+                Err(_) => continue,
+            };
+            let bytes = bytes.min(file_bytes.saturating_sub(offset));
+            sections.push(Section { name, offset, bytes, compressed });
         }
         let build_id = ObjectFile::parse(&cache).map(|object| object.build_id).unwrap_or_default();
         let endian = if endian == Endianness::Big { RunTimeEndian::Big } else { RunTimeEndian::Little };
-        Some(DebugFile { file: Rc::new(file), sections, endian, build_id, link })
+        Some(DebugFile { file: Rc::new(file), sections, endian, build_id, link, program: None })
     }
 
     /// The file that holds this one's debug information: itself, or one found by build id or `.gnu_debuglink`.
     pub(super) fn with_debug_info(self, path: &Path) -> DebugFile {
+        self.with_debug_info_below(path, Path::new(SYSTEM_DEBUG))
+    }
+
+    fn with_debug_info_below(self, path: &Path, system: &Path) -> DebugFile {
         if self.has(".debug_info") {
             return self;
         }
-        let fits = |other: &DebugFile| other.build_id == self.build_id && other.has(".debug_info");
-        let found = self.candidates(path).iter().filter_map(|path| DebugFile::open(path)).find(fits);
-        found.unwrap_or(self)
+        let candidates = self.candidates(path, system);
+        let mut found = candidates.iter().filter_map(|path| DebugFile::open(path));
+        match found.find(|other| self.is_completed_by(other)) {
+            Some(found) => DebugFile { program: Some(Box::new(self)), ..found },
+            None => self,
+        }
+    }
+
+    /// Whether a file has the debug information of this program and of no other build of it.
+    fn is_completed_by(&self, other: &DebugFile) -> bool {
+        if !other.has(".debug_info") {
+            return false;
+        }
+        if !self.build_id.is_empty() {
+            return other.build_id == self.build_id;
+        }
+        self.link.as_ref().is_some_and(|link| other.checksum().is_ok_and(|checksum| checksum == link.checksum))
+    }
+
+    /// CRC-32 of the whole file.
+    fn checksum(&self) -> io::Result<u32> {
+        let mut rest = File::try_clone(&self.file)?;
+        io::Seek::rewind(&mut rest)?;
+        let (mut crc, mut buffer) = (flate2::Crc::new(), vec![0; CHECKSUM_BYTES]);
+        loop {
+            match rest.read(&mut buffer)? {
+                0 => return Ok(crc.sum()),
+                count => crc.update(&buffer[..count]),
+            }
+        }
+    }
+
+    /// The file of the two that has the better table of symbols.
+    pub(super) fn with_symbols(&self) -> &DebugFile {
+        match &self.program {
+            Some(program) if !self.has(".symtab") && (program.has(".symtab") || !self.has(".dynsym")) => program,
+            _ => self,
+        }
+    }
+
+    /// Whether its debug information is compressed in a way that is not read, or is too much to be held.
+    pub(super) fn is_beyond_reading(&self) -> bool {
+        let needed = |section: &&Section| {
+            NEEDED.iter().any(|id| id.name() == section.name || id.dwo_name() == Some(&*section.name))
+        };
+        let compressed = self.sections.iter().filter(needed).filter_map(|section| section.compressed);
+        let (mut inflated_bytes, mut is_unknown) = (0_u64, false);
+        for section in compressed {
+            inflated_bytes = inflated_bytes.saturating_add(section.inflated_bytes);
+            is_unknown |= section.form == Form::Unknown;
+        }
+        is_unknown || inflated_bytes > INFLATED_BYTES_MAX
     }
 
     pub(super) fn build_id(&self) -> &str {
@@ -91,7 +189,7 @@ impl DebugFile {
     }
 
     pub(super) fn debug_link(&self) -> Option<String> {
-        self.link.as_deref().map(|link| String::from_utf8_lossy(link).into_owned())
+        self.link.as_ref().map(|link| String::from_utf8_lossy(&link.name).into_owned())
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -104,54 +202,81 @@ impl DebugFile {
             return SectionReader::empty(self.endian);
         };
         let stored = SectionReader::paged(self.file.clone(), section.offset, section.bytes, self.endian);
-        match section.inflated_bytes {
+        match section.compressed {
             None => stored,
-            Some(bytes) if bytes <= INFLATED_BYTES_MAX => {
-                let inflated = gimli::Reader::to_slice(&stored).ok().and_then(|stored| {
-                    let mut inflated = Vec::new();
-                    ZlibDecoder::new(&*stored).take(INFLATED_BYTES_MAX).read_to_end(&mut inflated).ok()?;
-                    Some(inflated)
-                });
-                SectionReader::held(inflated.unwrap_or_default(), self.endian)
-            }
-            Some(_) => SectionReader::empty(self.endian),
+            Some(compressed) => SectionReader::held(inflated(stored, compressed).unwrap_or_default(), self.endian),
         }
     }
 
     pub(super) fn dwarf(&self) -> Option<Dwarf<SectionReader>> {
-        Dwarf::load(|id| Ok::<_, gimli::Error>(self.section(id.name()))).ok()
+        self.load(|id| Some(id.name()))
     }
 
     /// The same of a `.dwo` file.
     pub(super) fn split_dwarf(&self) -> Option<Dwarf<SectionReader>> {
-        let section = |id: gimli::SectionId| id.dwo_name().map_or_else(|| self.empty(), |name| self.section(name));
-        Dwarf::load(|id| Ok::<_, gimli::Error>(section(id))).ok()
+        self.load(|id| id.dwo_name())
     }
 
     /// A `.dwp` file: many `.dwo` files in one.
     pub(super) fn package(&self) -> Option<gimli::DwarfPackage<SectionReader>> {
+        if self.is_beyond_reading() {
+            return None;
+        }
         let section = |id: gimli::SectionId| id.dwo_name().map_or_else(|| self.empty(), |name| self.section(name));
         gimli::DwarfPackage::load(|id| Ok::<_, gimli::Error>(section(id)), self.empty()).ok()
+    }
+
+    fn load(&self, name: impl Fn(gimli::SectionId) -> Option<&'static str>) -> Option<Dwarf<SectionReader>> {
+        if self.is_beyond_reading() {
+            return None;
+        }
+        let section = |id: gimli::SectionId| {
+            let name = name(id).filter(|_| NEEDED.contains(&id));
+            name.map_or_else(|| self.empty(), |name| self.section(name))
+        };
+        Dwarf::load(|id| Ok::<_, gimli::Error>(section(id))).ok()
     }
 
     fn empty(&self) -> SectionReader {
         SectionReader::empty(self.endian)
     }
 
-    fn candidates(&self, path: &Path) -> Vec<PathBuf> {
+    fn candidates(&self, path: &Path, system: &Path) -> Vec<PathBuf> {
         let mut candidates = Vec::new();
         if let Some((directory, rest)) = self.build_id.split_at_checked(2) {
-            candidates.push(format!("{SYSTEM_DEBUG}/.build-id/{directory}/{rest}.debug").into());
+            candidates.push(system.join(".build-id").join(directory).join(format!("{rest}.debug")));
         }
         let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let link = self.link.as_deref().and_then(|link| str::from_utf8(link).ok());
+        let link = self.link.as_ref().and_then(|link| str::from_utf8(&link.name).ok());
         if let (Some(link), Some(directory)) = (link, real.parent()) {
             candidates.push(directory.join(link));
             candidates.push(directory.join(".debug").join(link));
             if let Ok(below) = directory.strip_prefix("/") {
-                candidates.push(Path::new(SYSTEM_DEBUG).join(below).join(link));
+                candidates.push(system.join(below).join(link));
             }
         }
         candidates
     }
+}
+
+impl Link {
+    /// A file's name, zeros up to a multiple of four bytes, a checksum.
+    fn parse(data: &[u8]) -> Option<Link> {
+        let name = data.split(|&byte| byte == 0).next().filter(|name| !name.is_empty())?;
+        let checksum = data.get((name.len() + 1).next_multiple_of(4)..)?.first_chunk()?;
+        Some(Link { name: name.to_vec(), checksum: u32::from_ne_bytes(*checksum) })
+    }
+}
+
+fn inflated(stored: SectionReader, compressed: Compressed) -> Option<Vec<u8>> {
+    if compressed.inflated_bytes > INFLATED_BYTES_MAX {
+        return None;
+    }
+    let mut inflated = Vec::with_capacity(usize::try_from(compressed.inflated_bytes).ok()?);
+    match compressed.form {
+        Form::Zlib => ZlibDecoder::new(stored).take(INFLATED_BYTES_MAX).read_to_end(&mut inflated).ok()?,
+        Form::Zstd => StreamingDecoder::new(stored).ok()?.take(INFLATED_BYTES_MAX).read_to_end(&mut inflated).ok()?,
+        Form::Unknown => return None,
+    };
+    Some(inflated)
 }

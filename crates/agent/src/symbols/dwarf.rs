@@ -3,7 +3,7 @@
 //! A table of all functions would serve any address quickly and takes tens of megabytes. A heap profile asks once, for
 //! some hundred addresses: the units are passed over, and those that hold an address are walked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use addr2line::gimli::{self, AttributeValue, DebuggingInformationEntry, DwLang, Dwarf, Reader, Unit, UnitRef};
@@ -46,16 +46,32 @@ pub(super) fn calls(file: &DebugFile, split: &Split, addresses: &[u64]) -> Vec<V
 #[derive(Default)]
 pub(super) struct Split {
     package: Option<gimli::DwarfPackage<SectionReader>>,
+    /// Of the program.
+    directory: PathBuf,
 }
 
 impl Split {
     /// Looks for `program.dwp`.
-    pub(super) fn beside(path: &std::path::Path) -> Split {
+    pub(super) fn beside(path: &Path) -> Split {
         let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let mut name = real.into_os_string();
+        let mut name = real.clone().into_os_string();
         name.push(".dwp");
-        let file = DebugFile::open(&PathBuf::from(name));
-        Split { package: file.and_then(|file| file.package()) }
+        let file = DebugFile::open(Path::new(&name));
+        let directory = real.parent().map(Path::to_owned).unwrap_or_default();
+        Split { package: file.and_then(|file| file.package()), directory }
+    }
+
+    /// Whether the debug information of some unit was moved away and is not there.
+    pub(super) fn is_incomplete(&self, file: &DebugFile) -> bool {
+        let Some(dwarf) = file.dwarf() else { return false };
+        let mut units = dwarf.units();
+        while let Ok(Some(header)) = units.next() {
+            let Ok(unit) = dwarf.unit(header) else { continue };
+            if unit.dwo_id.is_some() && self.load(&dwarf, &unit).is_none() {
+                return true;
+            }
+        }
+        false
     }
 
     fn load(&self, dwarf: &Dwarf<SectionReader>, unit: &Unit<SectionReader>) -> Option<Dwarf<SectionReader>> {
@@ -71,7 +87,9 @@ impl Split {
         }
         let name = dwarf.attr_string(unit, unit.dwo_name().ok()??).ok()?;
         path.push(&*name.to_string_lossy().ok()?);
-        let mut split = DebugFile::open(&path)?.split_dwarf()?;
+        // Where it was built, else where it was carried to with the program.
+        let beside = || DebugFile::open(&self.directory.join(path.file_name()?));
+        let mut split = DebugFile::open(&path).or_else(beside)?.split_dwarf()?;
         split.make_dwo(dwarf);
         Some(split)
     }
@@ -310,8 +328,6 @@ fn language(unit: &Unit<SectionReader>) -> Option<DwLang> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-
-    use std::path::Path;
 
     use super::*;
     use crate::symbols::names;

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::debug_file::DebugFile;
+use super::dwarf::Split;
 use super::resolve::PROGRAM;
 
 /// Of the program's own file.
@@ -24,33 +25,51 @@ pub(crate) struct ObjectState {
     pub(crate) missing: Vec<&'static str>,
 }
 
+/// Reads headers; cost: less than a millisecond.
 pub(crate) fn of_program() -> ObjectState {
     let Some(file) = DebugFile::open(Path::new(PROGRAM)) else {
         return ObjectState { missing: vec!["the program's own file cannot be read"], ..ObjectState::default() };
     };
     let debug_link = file.debug_link();
-    let symbol_table = file.has(".symtab");
     let file = file.with_debug_info(Path::new(PROGRAM));
+    let has = |name| file.has(name) && !file.is_beyond_reading();
     let mut state = ObjectState {
         build_id: file.build_id().to_owned(),
-        debug_info: file.has(".debug_info"),
-        line_tables: file.has(".debug_line"),
-        symbol_table,
+        debug_info: has(".debug_info"),
+        line_tables: has(".debug_line"),
+        symbol_table: file.with_symbols().has(".symtab"),
         debug_link,
         missing: Vec::new(),
     };
-    state.missing = missing(&state);
+    state.missing = missing(&state, file.has(".debug_info"));
     state
 }
 
-fn missing(state: &ObjectState) -> Vec<&'static str> {
+/// Looks for the parts of debug information that were split off, too. Cost: a pass over all units, some milliseconds.
+pub(crate) fn of_program_and_its_parts() -> ObjectState {
+    let mut state = of_program();
+    let program = Path::new(PROGRAM);
+    let file = DebugFile::open(program).map(|file| file.with_debug_info(program));
+    if state.debug_info && file.is_some_and(|file| Split::beside(program).is_incomplete(&file)) {
+        state.missing.push("split debug information was left behind: put the .dwp or the .dwo files beside the binary");
+    }
+    state
+}
+
+fn missing(state: &ObjectState, has_unread: bool) -> Vec<&'static str> {
     let mut missing = Vec::new();
-    if !state.debug_info && !state.symbol_table {
+    if !state.debug_info && has_unread {
+        missing
+            .push("the debug information is compressed and too large, or in an unknown way: only functions have names");
+    } else if !state.debug_info && !state.symbol_table {
         missing.push("the binary is stripped: names are those of exported functions only; build with strip = \"none\"");
     } else if !state.debug_info {
         missing.push("no debug information: no lines, no inlined calls; build with debug = 1 or \"line-tables-only\"");
     } else if !state.line_tables {
         missing.push("no line tables: functions have no file and line; build with debug = 1");
+    }
+    if !state.debug_info && state.debug_link.is_some() {
+        missing.push("the file that debug information was moved to is not there, or is of another build");
     }
     missing
 }
@@ -67,9 +86,13 @@ mod tests {
 
     #[test]
     fn what_is_missing_comes_with_its_cure() {
-        let stripped = missing(&ObjectState::default());
+        let stripped = missing(&ObjectState::default(), false);
         assert!(stripped.len() == 1 && stripped[0].contains("strip"), "{stripped:?}");
-        let bare = missing(&ObjectState { symbol_table: true, ..ObjectState::default() });
+        let bare = missing(&ObjectState { symbol_table: true, ..ObjectState::default() }, false);
         assert!(bare[0].contains("debug = 1"), "{bare:?}");
+        let unread = missing(&ObjectState { symbol_table: true, ..ObjectState::default() }, true);
+        assert!(unread.len() == 1 && unread[0].contains("compressed"), "{unread:?}");
+        let moved = ObjectState { debug_link: Some("shop.debug".to_owned()), ..ObjectState::default() };
+        assert_eq!(missing(&moved, false).len(), 2);
     }
 }

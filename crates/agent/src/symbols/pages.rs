@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
@@ -14,6 +15,8 @@ use addr2line::gimli::{self, Error, ReaderOffsetId, RunTimeEndian};
 const PAGE_BYTES: u64 = 16 << 10;
 /// Pages of one section in memory: 256 KiB, and a dozen sections are read.
 const PAGES_MAX: usize = 16;
+/// The longest name, mangled: those of futures take some thousand bytes.
+const NAME_BYTES_MAX: usize = 1 << 20;
 
 /// The bytes of a section.
 #[derive(Debug)]
@@ -111,12 +114,20 @@ fn read_page(file: &File, offset: u64) -> gimli::Result<Box<[u8]>> {
         match file.read_at(&mut page[filled..], offset + filled as u64) {
             Ok(0) => break,
             Ok(count) => filled += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return Err(Error::Io),
         }
     }
     page.truncate(filled);
     Ok(page.into())
+}
+
+impl Read for SectionReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = gimli::Reader::len(self).min(into.len());
+        gimli::Reader::read_slice(self, &mut into[..length]).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        Ok(length)
+    }
 }
 
 impl gimli::Reader for SectionReader {
@@ -185,6 +196,10 @@ impl gimli::Reader for SectionReader {
     }
 
     fn to_slice(&self) -> gimli::Result<Cow<'_, [u8]>> {
+        // Only names are read whole; one of this length is damage.
+        if self.len() > NAME_BYTES_MAX {
+            return Err(self.eof());
+        }
         let mut bytes = vec![0; self.len()];
         self.copy(self.at, &mut bytes)?;
         Ok(bytes.into())

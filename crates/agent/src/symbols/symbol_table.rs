@@ -19,6 +19,7 @@ pub(super) struct Symbol {
 
 /// The functions that sorted addresses are in, by the full table or, where that was stripped, by the dynamic one.
 pub(super) fn functions(file: &DebugFile, addresses: &[u64]) -> Vec<Option<Symbol>> {
+    let file = file.with_symbols();
     let (table, names) = if file.has(".symtab") { (".symtab", ".strtab") } else { (".dynsym", ".dynstr") };
     // A damaged table costs the names that it holds.
     scan(&file.section(table), &file.section(names), addresses).unwrap_or_else(|_| vec![None; addresses.len()])

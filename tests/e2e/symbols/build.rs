@@ -1,0 +1,61 @@
+//! Builds the small program and the small library of the test of symbols.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use heapline_tests::part::{self, Missing};
+
+/// What they are built with.
+pub(crate) struct Toolbox {
+    rustc: PathBuf,
+    /// The agent, as cargo left it, and what it depends on.
+    agent: PathBuf,
+    dependencies: PathBuf,
+}
+
+impl Toolbox {
+    pub(crate) fn find() -> Result<Toolbox, Missing> {
+        let rustc = part::program("rustc")?;
+        part::program("objcopy")?;
+        part::program("ld.bfd")?;
+        let missing = |why: &str| Missing { part: "libheapline.rlib".to_owned(), why: why.to_owned() };
+        // A test runs in target/release/deps.
+        let own = std::env::current_exe().map_err(|error| missing(&error.to_string()))?;
+        let dependencies = own.parent().ok_or_else(|| missing("no directory"))?.to_owned();
+        let agent = dependencies.with_file_name("libheapline.rlib");
+        if !agent.is_file() {
+            return Err(missing("not built: cargo build --release --workspace"));
+        }
+        Ok(Toolbox { rustc, agent, dependencies })
+    }
+
+    /// Options are what `-C` takes.
+    pub(crate) fn program(&self, to: &Path, options: &[&str]) {
+        let mut command = self.command("host.rs", to, options);
+        command.arg("--extern").arg(format!("heapline={}", self.agent.display()));
+        finish(command.arg("-L").arg(format!("dependency={}", self.dependencies.display())));
+    }
+
+    pub(crate) fn library(&self, to: &Path, options: &[&str]) {
+        finish(self.command("plugin.rs", to, options).args(["--crate-type", "cdylib"]));
+    }
+
+    fn command(&self, source: &str, to: &Path, options: &[&str]) -> Command {
+        std::fs::create_dir_all(to.parent().expect("a parent")).expect("makes");
+        let source = part::repository().join("tests/e2e/symbols").join(source);
+        let mut command = Command::new(&self.rustc);
+        command.args(["--edition", "2024", "-C", "opt-level=3"]).arg(source).arg("-o").arg(to);
+        command.args(options.iter().flat_map(|option| ["-C", option]));
+        command
+    }
+}
+
+pub(crate) fn objcopy(options: &[&str], from: &Path, to: &Path) {
+    std::fs::create_dir_all(to.parent().expect("a parent")).expect("makes");
+    finish(Command::new("objcopy").args(options).arg(from).arg(to));
+}
+
+fn finish(command: &mut Command) {
+    let output = command.output().expect("starts");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
