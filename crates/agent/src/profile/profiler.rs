@@ -19,6 +19,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
+use super::compact::Compact;
 use super::dump::{self, CaptureError};
 use super::growth::{self, GrowthWatch};
 use super::live::{self, View};
@@ -309,7 +310,7 @@ fn perform(job: Job, shop: &mut Workshop) {
     match job {
         Job::Work(work) => work(shop),
         Job::Take(query, reply) => {
-            let rendered = metrics.observe(|| Ok(render(capture(query.gc, query.view)?, query, resolver)));
+            let rendered = metrics.observe(|| Ok(render(compact(query.gc, query.view)?, query, resolver)));
             reply.send(rendered);
         }
         Job::Capture { query, reply } => {
@@ -317,7 +318,7 @@ fn perform(job: Job, shop: &mut Workshop) {
         }
         Job::TakeSince(before, query, reply) => {
             let rendered =
-                metrics.observe(|| Ok(render(capture(query.gc, query.view)?.delta(&before), query, resolver)));
+                metrics.observe(|| Ok(render(capture(query.gc, query.view)?.delta(&before).into(), query, resolver)));
             reply.send(rendered);
         }
         Job::Symbolize(addresses, reply) => {
@@ -358,27 +359,30 @@ enum NotTaken {
 }
 
 fn capture(gc: bool, view: View) -> Result<Profile, NotTaken> {
+    compact(gc, view).map(Compact::into_profile)
+}
+
+fn compact(gc: bool, view: View) -> Result<Compact, NotTaken> {
     if gc {
         prof::purge_all();
     }
     match livetable::current() {
         Some(table) => live::capture(table, view).ok_or(NotTaken::Refused(ProfileError::Nothing)),
         None if view != View::Now => Err(NotTaken::Refused(ProfileError::NeedsLiveTable)),
-        None => dump::capture().map_err(NotTaken::Failed),
+        None => dump::capture().map(Compact::from).map_err(NotTaken::Failed),
     }
 }
 
-fn render(mut profile: Profile, query: Query, resolver: &mut Resolver) -> Rendered {
-    let addresses = profile.samples.iter().flat_map(|sample| sample.stack.iter());
-    let addresses = addresses.map(|return_address| return_address.saturating_sub(1));
+fn render(mut profile: Compact, query: Query, resolver: &mut Resolver) -> Rendered {
+    let addresses = profile.addresses();
     let symbols = match query.view {
         // Files may have changed since that process ended: then there are addresses and build ids, and no names.
         View::Previous { .. } => resolver.resolve(addresses, &resolve::unchanged(&profile.mappings)),
         View::Now | View::Survivors { .. } | View::Peak => resolver.resolve(addresses, &profile.mappings),
     };
-    strip::start_at_program(&mut profile, symbols);
+    strip::compact_at_program(&mut profile, symbols);
     let body = if query.debug {
-        text::go_text(&profile, symbols).into_bytes()
+        text::go_text(&profile.into_profile(), symbols).into_bytes()
     } else {
         encode::pprof(&profile, symbols, query.kind)
     };

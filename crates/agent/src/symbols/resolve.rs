@@ -143,7 +143,7 @@ impl Resolver {
 
 /// Puts the program's own mapping first and fills the build ids in, which takes the files' headers.
 pub(crate) fn identify(mappings: &mut [Mapping]) {
-    mappings.sort_by_key(|mapping| (!is_program(mapping), mapping.start_address));
+    mappings.sort_by_cached_key(|mapping| (!is_program(mapping), mapping.start_address));
     for mapping in mappings {
         if let Some(object) = path(mapping).and_then(|path| ObjectFile::open(&path)) {
             mapping.build_id = object.build_id;
