@@ -2,12 +2,10 @@
 //! moved away, split DWARF.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use addr2line::gimli::{self, Dwarf, RunTimeEndian};
-use flate2::read::ZlibDecoder;
 use object::Endianness;
 use object::elf::{ELFCOMPRESS_ZLIB, FileHeader64};
 use object::read::ReadCache;
@@ -16,7 +14,8 @@ use object::read::elf::{CompressionHeader, FileHeader, SectionHeader};
 use super::object_file::ObjectFile;
 use super::pages::SectionReader;
 
-/// A section that is compressed in the file is held in memory inflated; a larger one is passed over.
+/// A section that is compressed in the file is held in memory inflated, if something of it is needed; a larger one is
+/// passed over.
 const INFLATED_BYTES_MAX: u64 = 32 << 20;
 /// Where distributions keep debug information.
 const SYSTEM_DEBUG: &str = "/usr/lib/debug";
@@ -106,14 +105,7 @@ impl DebugFile {
         let stored = SectionReader::paged(self.file.clone(), section.offset, section.bytes, self.endian);
         match section.inflated_bytes {
             None => stored,
-            Some(bytes) if bytes <= INFLATED_BYTES_MAX => {
-                let inflated = gimli::Reader::to_slice(&stored).ok().and_then(|stored| {
-                    let mut inflated = Vec::new();
-                    ZlibDecoder::new(&*stored).take(INFLATED_BYTES_MAX).read_to_end(&mut inflated).ok()?;
-                    Some(inflated)
-                });
-                SectionReader::held(inflated.unwrap_or_default(), self.endian)
-            }
+            Some(bytes) if bytes <= INFLATED_BYTES_MAX => SectionReader::compressed(stored, bytes),
             Some(_) => SectionReader::empty(self.endian),
         }
     }
