@@ -237,7 +237,9 @@ fn threads_leave_nothing_behind_and_nothing_is_told_of_the_wrong_stack() {
             let (mut looked_at, mut wrong, mut frames) = (0, 0, Vec::new());
             while !done.load(Relaxed) {
                 for sample in table.samples.live() {
-                    let Some(stack_there) = table.stacks.read(sample.stack.slot as usize, &mut frames) else { continue };
+                    let Some(stack_there) = table.stacks.read(sample.stack.slot as usize, &mut frames) else {
+                        continue;
+                    };
                     // It may have ended meanwhile; then its slot has another generation, or it is gone.
                     if stack_there.id == sample.stack {
                         looked_at += 1;

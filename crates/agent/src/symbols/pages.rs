@@ -21,9 +21,17 @@ const PAGES_MAX: usize = 16;
 #[derive(Debug)]
 enum Bytes {
     /// A part of a file.
-    Paged { file: Rc<File>, offset: u64, pages: RefCell<Pages> },
+    Paged {
+        file: Rc<File>,
+        offset: u64,
+        pages: RefCell<Pages>,
+    },
     /// A part of a file that is compressed there: inflated, and held whole, when something of it is asked for.
-    Compressed { stored: SectionReader, inflated_bytes: u64, held: OnceCell<Vec<u8>> },
+    Compressed {
+        stored: SectionReader,
+        inflated_bytes: u64,
+        held: OnceCell<Vec<u8>>,
+    },
     Nothing,
 }
 
