@@ -10,6 +10,7 @@ use addr2line::gimli::{self, AttributeValue, DebuggingInformationEntry, DwLang, 
 
 use super::debug_file::DebugFile;
 use super::pages::SectionReader;
+use super::unit_index::UnitIndex;
 
 /// Calls inlined into one another that are kept of one address.
 const INLINED_MAX: usize = 64;
@@ -26,17 +27,19 @@ pub(super) struct Call {
     pub(super) line: u32,
 }
 
-/// The calls at sorted addresses, the innermost first.
-pub(super) fn calls(file: &DebugFile, split: &Split, addresses: &[u64]) -> Vec<Vec<Call>> {
+/// The calls at sorted addresses, the innermost first. `index` is empty at first, and the same file's from then on.
+pub(super) fn calls(
+    file: &DebugFile,
+    split: &Split,
+    addresses: &[u64],
+    index: &mut Option<UnitIndex>,
+) -> Vec<Vec<Call>> {
     let mut calls = vec![Vec::new(); addresses.len()];
     let Some(dwarf) = file.dwarf() else { return calls };
-    let elsewhere = Elsewhere::of(&dwarf, addresses);
-    let mut units = dwarf.units();
+    let index = index.get_or_insert_with(|| UnitIndex::of(&dwarf));
     // Damaged debug information costs the names of what it describes, nothing else.
-    while let Ok(Some(header)) = units.next() {
-        if header.debug_info_offset().is_some_and(|offset| elsewhere.is(offset.0)) {
-            continue;
-        }
+    for offset in index.units(addresses) {
+        let Ok(header) = dwarf.debug_info.header_from_offset(offset) else { continue };
         let Ok(unit) = dwarf.unit(header) else { continue };
         let inside = inside(dwarf.unit_ranges(&unit), addresses);
         if !inside.is_empty() {
@@ -44,55 +47,6 @@ pub(super) fn calls(file: &DebugFile, split: &Split, addresses: &[u64]) -> Vec<V
         }
     }
     calls
-}
-
-/// Units that the table of ranges lists and that hold none of the addresses. To open a unit takes its abbreviations and
-/// its list of files: nearly all of the work, where there are hundreds of units and the addresses are in a few.
-#[derive(Debug, Default)]
-struct Elsewhere {
-    /// Offsets, sorted.
-    units: Vec<usize>,
-}
-
-impl Elsewhere {
-    fn of(dwarf: &Dwarf<SectionReader>, addresses: &[u64]) -> Elsewhere {
-        let (mut units, mut wanted) = (Vec::new(), Vec::new());
-        let mut headers = dwarf.debug_aranges.headers();
-        while let Ok(Some(header)) = headers.next() {
-            let unit = header.debug_info_offset().0;
-            let (mut entries, mut is_empty) = (header.entries(), true);
-            loop {
-                match entries.next() {
-                    Ok(Some(entry)) => {
-                        is_empty = false;
-                        let range = entry.range();
-                        let from = addresses.partition_point(|&address| address < range.begin);
-                        if addresses.get(from).is_some_and(|&address| address < range.end) {
-                            wanted.push(unit);
-                        }
-                    }
-                    Ok(None) => break,
-                    // A list that cannot be read to its end says nothing.
-                    Err(_) => wanted.push(unit),
-                }
-                if wanted.last() == Some(&unit) {
-                    break;
-                }
-            }
-            if is_empty {
-                wanted.push(unit);
-            }
-            units.push(unit);
-        }
-        wanted.sort_unstable();
-        units.retain(|unit| wanted.binary_search(unit).is_err());
-        units.sort_unstable();
-        Elsewhere { units }
-    }
-
-    fn is(&self, unit: usize) -> bool {
-        self.units.binary_search(&unit).is_ok()
-    }
 }
 
 /// Where split DWARF is: in a package beside the program, or in files of their own.
@@ -377,7 +331,7 @@ mod tests {
         let loader = addr2line::Loader::new(path).unwrap();
         let text = loader.get_section_range(b".text").unwrap();
         let addresses: Vec<u64> = (text.begin..text.end).step_by(1_999).collect();
-        let found = calls(&file, &Split::default(), &addresses);
+        let found = calls(&file, &Split::default(), &addresses, &mut None);
         let (mut compared, mut different) = (0, Vec::new());
         for (&address, calls) in addresses.iter().zip(&found) {
             let mut expected = Vec::new();
