@@ -4,7 +4,7 @@ PARTS := target/parts
 export HEAPLINE_SKIPPED := $(CURDIR)/target/skipped.txt
 export PATH := $(CURDIR)/$(PARTS)/bin:$(PATH)
 
-.PHONY: run build test lint bench drill fuzz soak dashboards
+.PHONY: run build test lint bench bench-agent drill fuzz soak dashboards
 
 run: build ## Start the upload server with the agent inside, and print a curl line to paste.
 	@exec target/release/heapline-upload $(ARGS)
@@ -35,6 +35,10 @@ lint: ## rustfmt, clippy, cargo-deny, promtool, shellcheck: no warning passes.
 bench: ## Uploads a second and CPU a gigabyte beside a bare socket loop, in alternating runs.
 	$(CARGO) build --release --workspace
 	target/release/heapline-bench
+
+bench-agent: ## What the agent and its profiles cost, beside the same program without it and beside jemalloc_pprof.
+	$(CARGO) build --release --workspace
+	target/release/bench-agent
 
 drill: ## The story in five minutes: four services, real Kafka, Prometheus and Alertmanager, one table.
 	tests/parts/install kafka monitoring

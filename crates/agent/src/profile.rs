@@ -1,9 +1,10 @@
 //! Heap profiles: what is live, by the stack that allocated it, in the forms that `go tool pprof` reads.
 //!
-//! [`model`] is the heap at one moment, wherever its samples came from; [`jeheap`], [`maps`], [`strip`], [`encode`]
-//! and [`text`] are pure steps to and from it. Only [`live`] (which walks the live table), [`dump`] (which asks jemalloc)
+//! [`model`] is the heap at one moment, wherever its samples came from, and [`compact`] the same by numbers; [`jeheap`],
+//! [`maps`], [`strip`], [`encode`] and [`text`] are pure steps to and from it. Only [`live`] (which walks the live table), [`dump`] (which asks jemalloc)
 //! and [`profiler`] (the thread) do any I/O.
 
+mod compact;
 pub(crate) mod decode;
 mod dump;
 mod encode;

@@ -14,6 +14,7 @@ pub(crate) mod object_state;
 mod pages;
 pub(crate) mod resolve;
 mod symbol_table;
+mod unit_index;
 
 /// A function at a place in its source. Unknown parts are empty or 0.
 #[derive(Clone, Debug, PartialEq)]

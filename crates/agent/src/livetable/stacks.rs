@@ -40,11 +40,10 @@ pub(super) struct StackId {
     pub(super) generation: u32,
 }
 
-/// What a slot holds.
-#[derive(Clone, Debug)]
+/// What a slot holds. Its frames are where the reader wanted them.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct StackRecord {
     pub(super) id: StackId,
-    pub(super) frames: Box<[u64]>,
     pub(super) allocated: Weighted,
 }
 
@@ -137,8 +136,9 @@ impl<'a> Stacks<'a> {
         self.word(slot, KEY).is_some_and(|key| key.load(Relaxed) > CLAIMED)
     }
 
-    /// What a slot holds; `None` where it is empty, changes at this moment, or is damaged.
-    pub(super) fn read(&self, slot: usize) -> Option<StackRecord> {
+    /// What a slot holds, with its frames in place of what the buffer held; `None` where it is empty, changes at this
+    /// moment, or is damaged.
+    pub(super) fn read(&self, slot: usize, frames: &mut Vec<u64>) -> Option<StackRecord> {
         for _ in 0..CONTENDED_MAX {
             let state = self.word(slot, STATE)?.load(Acquire);
             let key = self.word(slot, KEY)?.load(Acquire);
@@ -147,8 +147,9 @@ impl<'a> Stacks<'a> {
             }
             let extent = self.word(slot, FRAMES)?.load(Relaxed);
             let (offset, depth) = ((extent >> 32) as usize, (extent & 0xffff) as usize);
-            let frames = self.frames.get(offset..offset + depth.min(DEPTH_MAX))?;
-            let frames: Box<[u64]> = frames.iter().map(|frame| frame.load(Relaxed)).collect();
+            let words = self.frames.get(offset..offset + depth.min(DEPTH_MAX))?;
+            frames.clear();
+            frames.extend(words.iter().map(|frame| frame.load(Relaxed)));
             let load = |field| self.word(slot, field).map_or(0, |word| word.load(Relaxed));
             let allocated = Weighted { objects: load(ALLOC_OBJECTS), bytes: load(ALLOC_BYTES) };
             fence(Acquire);
@@ -156,7 +157,7 @@ impl<'a> Stacks<'a> {
             if same_generation && self.word(slot, KEY)?.load(Relaxed) == key {
                 let id = StackId { slot: slot as u32, generation: (state >> 32) as u32 };
                 let is_whole = hash(frames.iter().copied()) == key;
-                return is_whole.then_some(StackRecord { id, frames, allocated });
+                return is_whole.then_some(StackRecord { id, allocated });
             }
         }
         None

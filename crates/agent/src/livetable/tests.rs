@@ -158,7 +158,7 @@ fn the_peak_is_kept_within_a_twentieth_also_when_its_stacks_are_long_gone() {
     let sizes = Sizes { stacks: 64, frames: 1 << 10, samples: 1 << 12 };
     let words = words(sizes);
     let table = table(&words, sizes);
-    assert!(table.at_peak().is_none());
+    assert!(table.visit_peak(|_| panic!("there is none")).is_none());
     for address in 1..=1_000 {
         table.set_ticks(address);
         table.sampled(address << 20, &stack(address % 10), 1 << 20);
@@ -173,8 +173,11 @@ fn the_peak_is_kept_within_a_twentieth_also_when_its_stacks_are_long_gone() {
         table.sampled(number << 20, &stack(number), 4096);
         table.freed(number << 20, 4096);
     }
-    let (peak, seconds) = table.at_peak().expect("a peak");
-    assert_eq!(peak.without_stack, 0);
+    let mut live_at_peak = 0.0;
+    let (seen, _) = table.visit_peak(|found| live_at_peak += found.inuse.bytes).expect("a peak");
+    assert_eq!((seen.without_stack, seen.live_samples), (0, 10));
+    let (peak, seconds) = table.at_last_peak().expect("a peak");
+    assert_eq!(live_bytes(&peak.samples), live_at_peak);
     let share = live_bytes(&peak.samples) / truth;
     assert!((0.95..=1.0).contains(&share), "{share}");
     assert!((95.0..=100.0).contains(&seconds), "{seconds}");
@@ -231,20 +234,22 @@ fn threads_leave_nothing_behind_and_nothing_is_told_of_the_wrong_stack() {
             })
             .collect();
         let walker = scope.spawn(|| {
-            let (mut looked_at, mut wrong) = (0, 0);
+            let (mut looked_at, mut wrong, mut frames) = (0, 0, Vec::new());
             while !done.load(Relaxed) {
                 for sample in table.samples.live() {
-                    let Some(stack_there) = table.stacks.read(sample.stack.slot as usize) else { continue };
+                    let Some(stack_there) = table.stacks.read(sample.stack.slot as usize, &mut frames) else {
+                        continue;
+                    };
                     // It may have ended meanwhile; then its slot has another generation, or it is gone.
                     if stack_there.id == sample.stack {
                         looked_at += 1;
                         let number = sample.address >> 12 & 0xffff;
-                        let same = stack_there.frames.iter().map(|&frame| frame as usize).eq(stack(number));
+                        let same = frames.iter().map(|&frame| frame as usize).eq(stack(number));
                         wrong += usize::from(!same);
                     }
                 }
                 table.walk();
-                table.at_peak();
+                table.visit_peak(|_| ());
             }
             (looked_at, wrong)
         });

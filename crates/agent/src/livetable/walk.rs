@@ -2,7 +2,7 @@
 
 use super::peak::PeakCopy;
 use super::samples::LiveSample;
-use super::stacks::StackRecord;
+use super::stacks::DEPTH_MAX;
 use super::table::{TICKS_PER_SECOND, Table};
 use super::weight::Weighted;
 use crate::profile::model::{Count, Sample};
@@ -12,11 +12,20 @@ const ALLOCATION_BYTES_MAX: u64 = 1 << 47;
 /// More than a process allocates in its life, in bytes: 30 GB a second for a year.
 const ALLOCATED_BYTES_MAX: u64 = 1 << 60;
 
-/// What a walk found.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Walk {
-    /// No two of the same stack, unless two threads met it at the same moment.
-    pub(crate) samples: Vec<Sample>,
+/// One stack that a walk comes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found<'a> {
+    /// Return addresses, the leaf first.
+    pub(crate) stack: &'a [u64],
+    /// What lives.
+    pub(crate) inuse: Count,
+    /// What was ever allocated, where that is asked for.
+    pub(crate) alloc: Option<Count>,
+}
+
+/// How much a walk came by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
     /// Live samples whose stack is not there, and what cannot be as it says: none in a live table but for samples that
     /// ended meanwhile, any number in a damaged file.
     pub(crate) without_stack: usize,
@@ -24,92 +33,137 @@ pub(crate) struct Walk {
     pub(crate) live_samples: usize,
 }
 
+/// A walk's finds, kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Walk {
+    /// No two of the same stack, unless two threads met it at the same moment.
+    pub(crate) samples: Vec<Sample>,
+    /// As in [`Seen`].
+    pub(crate) without_stack: usize,
+    /// As in [`Seen`].
+    pub(crate) live_samples: usize,
+}
+
+impl Found<'_> {
+    /// Nothing lives, and nothing was ever allocated.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.inuse.is_zero() && self.alloc.is_none_or(Count::is_zero)
+    }
+}
+
+impl Walk {
+    fn of(visit: impl FnOnce(&mut dyn FnMut(Found<'_>)) -> Seen) -> Walk {
+        let mut samples = Vec::new();
+        let Seen { without_stack, live_samples } =
+            visit(&mut |Found { stack, inuse, alloc }| samples.push(Sample { stack: stack.into(), inuse, alloc }));
+        Walk { samples, without_stack, live_samples }
+    }
+}
+
 impl Table<'_> {
     /// All stacks: what lives, and what they ever allocated.
     ///
-    /// Cost: 10,000 stacks of 40 frames take 1 ms. Memory: the samples, and 32 bytes a stack slot.
-    pub(crate) fn walk(&self) -> Walk {
-        self.walk_where(|_| true, true)
+    /// Cost: 10,000 stacks of 40 frames take 1 ms. Memory: 24 bytes a stack slot.
+    pub(crate) fn visit(&self, each: impl FnMut(Found<'_>)) -> Seen {
+        self.visit_where(|_| true, true, each)
     }
 
     /// What lives and is at least so old; only the living are counted.
-    pub(crate) fn survivors(&self, min_age_seconds: u64) -> Walk {
+    pub(crate) fn visit_survivors(&self, min_age_seconds: u64, each: impl FnMut(Found<'_>)) -> Seen {
         let oldest_ticks = self.ticks().checked_sub(min_age_seconds.saturating_mul(TICKS_PER_SECOND));
-        self.walk_where(|sample| oldest_ticks.is_some_and(|ticks| sample.birth_ticks <= ticks), false)
+        self.visit_where(|sample| oldest_ticks.is_some_and(|ticks| sample.birth_ticks <= ticks), false, each)
     }
 
-    /// What lived at the peak, and when that was, in seconds since the start. `None` before the first copy.
-    pub(crate) fn at_peak(&self) -> Option<(Walk, f64)> {
-        self.peak().read().map(|copy| self.walk_peak(&copy))
+    /// What lived at the peak; returns when that was as well, in seconds since the start. `None` before the first copy.
+    pub(crate) fn visit_peak(&self, each: impl FnMut(Found<'_>)) -> Option<(Seen, f64)> {
+        self.peak().read().map(|copy| (self.visit_copy(&copy, each), seconds(&copy)))
     }
 
-    /// The same of a table whose process is gone, perhaps in the middle of a copy.
+    /// [`Table::visit`], kept.
+    pub(crate) fn walk(&self) -> Walk {
+        Walk::of(|each| self.visit(each))
+    }
+
+    /// [`Table::visit_survivors`], kept.
+    pub(crate) fn survivors(&self, min_age_seconds: u64) -> Walk {
+        Walk::of(|each| self.visit_survivors(min_age_seconds, each))
+    }
+
+    /// What lived at the peak of a table whose process is gone, perhaps in the middle of a copy.
     pub(crate) fn at_last_peak(&self) -> Option<(Walk, f64)> {
-        self.peak().selected().map(|copy| self.walk_peak(&copy))
+        let copy = self.peak().selected()?;
+        Some((Walk::of(|each| self.visit_copy(&copy, each)), seconds(&copy)))
     }
 
-    fn walk_peak(&self, copy: &PeakCopy) -> (Walk, f64) {
-        let mut walk = Walk::default();
+    fn visit_copy(&self, copy: &PeakCopy, mut each: impl FnMut(Found<'_>)) -> Seen {
+        let mut seen = Seen::default();
+        let mut frames = Vec::with_capacity(DEPTH_MAX);
         for record in &copy.records {
-            match self.stacks.read(record.stack.slot as usize).filter(|stack| stack.id == record.stack) {
-                Some(stack) if record.live.bytes <= ALLOCATED_BYTES_MAX => {
-                    walk.samples.push(live_only(stack, record.live))
-                }
-                _ => walk.without_stack += 1,
+            let stack = self.stacks.read(record.stack.slot as usize, &mut frames);
+            let is_sound = record.live.bytes <= ALLOCATED_BYTES_MAX;
+            if is_sound && stack.is_some_and(|stack| stack.id == record.stack) {
+                each(Found { stack: &frames, inuse: count(record.live), alloc: None });
+                seen.live_samples += 1;
+            } else {
+                seen.without_stack += 1;
             }
         }
-        walk.live_samples = walk.samples.len();
-        (walk, copy.ticks as f64 / TICKS_PER_SECOND as f64)
+        seen
     }
 
-    fn walk_where(&self, counts: impl Fn(&LiveSample) -> bool, with_allocations: bool) -> Walk {
-        let mut walk = Walk::default();
+    fn visit_where(
+        &self,
+        counts: impl Fn(&LiveSample) -> bool,
+        with_allocations: bool,
+        mut each: impl FnMut(Found<'_>),
+    ) -> Seen {
+        let mut seen = Seen::default();
         let mut live = vec![(0_u32, 0_u32, Weighted::default()); self.stacks.slots()];
         for sample in self.samples.live().filter(counts) {
             let slot = live.get_mut(sample.stack.slot as usize).filter(|_| sample.bytes <= ALLOCATION_BYTES_MAX);
             let Some((generation, samples, weighted)) = slot else {
-                walk.without_stack += 1;
+                seen.without_stack += 1;
                 continue;
             };
             if *generation != sample.stack.generation {
                 // The slot changed hands during the walk: the newer stack is the one that will be read.
-                walk.without_stack += *samples as usize;
+                seen.without_stack += *samples as usize;
                 (*generation, *samples, *weighted) = (sample.stack.generation, 0, Weighted::default());
             }
             *samples += 1;
             *weighted = weighted.plus(Weighted::of(sample.bytes, self.period_bytes()));
         }
+        let mut frames = Vec::with_capacity(DEPTH_MAX);
         for (slot, &(generation, samples, weighted)) in live.iter().enumerate() {
             if samples == 0 && !(with_allocations && self.stacks.is_used(slot)) {
                 continue;
             }
-            let stack = self.stacks.read(slot);
-            let same = stack.as_ref().is_some_and(|stack| stack.id.generation == generation);
+            let stack = self.stacks.read(slot, &mut frames);
+            let same = stack.is_some_and(|stack| stack.id.generation == generation);
             let weighted = if samples > 0 && !same {
-                walk.without_stack += samples as usize;
+                seen.without_stack += samples as usize;
                 Weighted::default()
             } else {
-                walk.live_samples += samples as usize;
+                seen.live_samples += samples as usize;
                 weighted
             };
             match stack {
                 Some(stack) if with_allocations && stack.allocated.bytes > ALLOCATED_BYTES_MAX => {
-                    walk.without_stack += 1
+                    seen.without_stack += 1;
                 }
                 Some(stack) if with_allocations => {
-                    let alloc = Some(count(stack.allocated));
-                    walk.samples.push(Sample { stack: stack.frames, inuse: count(weighted), alloc });
+                    each(Found { stack: &frames, inuse: count(weighted), alloc: Some(count(stack.allocated)) });
                 }
-                Some(stack) if same => walk.samples.push(live_only(stack, weighted)),
+                Some(_) if same => each(Found { stack: &frames, inuse: count(weighted), alloc: None }),
                 _ => {}
             }
         }
-        walk
+        seen
     }
 }
 
-fn live_only(stack: StackRecord, live: Weighted) -> Sample {
-    Sample { stack: stack.frames, inuse: count(live), alloc: None }
+fn seconds(copy: &PeakCopy) -> f64 {
+    copy.ticks as f64 / TICKS_PER_SECOND as f64
 }
 
 fn count(weighted: Weighted) -> Count {

@@ -291,7 +291,7 @@ mod tests {
             samples: vec![sample(&[0x1010, 0x2000], 4096.0), sample(&[0x3000, 0x1010], -8192.0)],
             ..Profile::default()
         };
-        encode::pprof(&profile, &symbols, Kind::Heap)
+        encode::pprof(&profile.clone().into(), &symbols, Kind::Heap)
     }
 
     #[test]

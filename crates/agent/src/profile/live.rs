@@ -2,8 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::compact::Compact;
 use super::maps;
-use super::model::{Mapping, Profile};
+use super::model::Mapping;
+use crate::livetable::walk::Found;
 use crate::livetable::{self, LiveTable};
 use crate::symbols::resolve;
 
@@ -22,33 +24,33 @@ pub(crate) enum View {
 }
 
 /// The table's samples now. `None` before the first peak, and where no process left anything.
-pub(super) fn capture(live: &LiveTable, view: View) -> Option<Profile> {
+pub(super) fn capture(live: &LiveTable, view: View) -> Option<Compact> {
     live.tick();
     let taken = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let table = live.table();
-    let walk = match view {
-        View::Now => table.walk(),
-        View::Survivors { min_age_seconds } => table.survivors(min_age_seconds),
-        View::Peak => table.at_peak()?.0,
-        View::Previous { at_peak } => return live.predecessors().first()?.profile(at_peak),
+    let tally = table.tally();
+    let taken_unix_nanos = i64::try_from(taken.as_nanos()).unwrap_or(i64::MAX);
+    let mut profile = Compact::new(table.period_bytes(), taken_unix_nanos);
+    profile.has_allocations = view == View::Now;
+    profile.reserve(tally.stacks_used as usize, tally.frames_used as usize);
+    let keep = |found: Found<'_>| {
+        if !found.is_nothing() {
+            profile.push(found.stack, found.inuse, found.alloc);
+        }
     };
-    let mappings = own_mappings();
+    match view {
+        View::Now => table.visit(keep),
+        View::Survivors { min_age_seconds } => table.visit_survivors(min_age_seconds, keep),
+        View::Peak => table.visit_peak(keep)?.0,
+        View::Previous { at_peak } => return live.predecessors().first()?.profile(at_peak).map(Compact::from),
+    };
+    profile.mappings = own_mappings();
     // A library that was loaded since the last time: its names are wanted after a kill, too.
-    table.set_maps(&livetable::maps_text(&mappings));
-    let mut profile = Profile {
-        period_bytes: table.period_bytes(),
-        taken_unix_nanos: i64::try_from(taken.as_nanos()).unwrap_or(i64::MAX),
-        duration_nanos: 0,
-        mappings,
-        samples: walk.samples,
-        has_allocations: view == View::Now,
-        comments: Vec::new(),
-    };
+    table.set_maps(&livetable::maps_text(&profile.mappings));
     let lost = table.tally().lost();
     if lost > 0 {
         profile.comments.push(format!("{lost} samples are missing: the live table was full, see /doctor"));
     }
-    profile.samples.retain(|sample| !sample.is_nothing());
     Some(profile)
 }
 

@@ -1,7 +1,8 @@
 //! A heap profile, independent of where its samples came from and of the form in which it is shown.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+
+use super::compact::Compact;
 
 /// The live heap at one moment, or what changed between two.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -84,7 +85,7 @@ impl Count {
         Count { objects: self.objects * by, bytes: self.bytes * by }
     }
 
-    fn plus(self, other: Count) -> Count {
+    pub(super) fn plus(self, other: Count) -> Count {
         Count { objects: self.objects + other.objects, bytes: self.bytes + other.bytes }
     }
 
@@ -93,7 +94,7 @@ impl Count {
     }
 
     /// Exact: an estimate that did not change was computed from the same numbers.
-    fn is_zero(self) -> bool {
+    pub(crate) fn is_zero(self) -> bool {
         self == Count::default()
     }
 }
@@ -119,22 +120,9 @@ impl Profile {
 
     /// Adds samples of equal stacks up. The order of first appearance is kept.
     pub(crate) fn merge_equal_stacks(&mut self) {
-        let mut places: HashMap<Box<[u64]>, usize> = HashMap::with_capacity(self.samples.len());
-        let mut merged: Vec<Sample> = Vec::with_capacity(self.samples.len());
-        for sample in self.samples.drain(..) {
-            match places.entry(sample.stack.clone()) {
-                Entry::Occupied(place) => {
-                    let into = &mut merged[*place.get()];
-                    into.inuse = into.inuse.plus(sample.inuse);
-                    into.alloc = either(into.alloc, sample.alloc, Count::plus);
-                }
-                Entry::Vacant(place) => {
-                    place.insert(merged.len());
-                    merged.push(sample);
-                }
-            }
-        }
-        self.samples = merged;
+        let mut compact = Compact::from(std::mem::take(self));
+        compact.merge_equal_stacks();
+        *self = compact.into_profile();
     }
 
     /// What changed since `before`, which must be of the same process. Stacks that did not change are left out.
@@ -162,7 +150,7 @@ impl Profile {
     }
 }
 
-fn either(one: Option<Count>, other: Option<Count>, both: fn(Count, Count) -> Count) -> Option<Count> {
+pub(super) fn either(one: Option<Count>, other: Option<Count>, both: fn(Count, Count) -> Count) -> Option<Count> {
     match (one, other) {
         (Some(one), Some(other)) => Some(both(one, other)),
         (one, other) => one.or(other),

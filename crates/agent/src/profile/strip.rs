@@ -1,6 +1,7 @@
 //! Drops the allocator's own frames, and the standard library's that called it, from the leaf end of stacks: a
 //! profile starts where the program does, as Go's does above `runtime`.
 
+use super::compact::Compact;
 use super::model::Profile;
 use crate::symbols::{Owner, Symbols};
 
@@ -11,20 +12,24 @@ const DEPTH_MAX: usize = 16;
 /// Strips every stack by its symbols, then adds up those that became equal. A stack whose frames have no symbols
 /// stays as it is.
 pub(crate) fn start_at_program(profile: &mut Profile, symbols: &Symbols) {
-    for sample in &mut profile.samples {
-        let owner = |return_address: &u64| symbols.owner(return_address.saturating_sub(1));
-        let leaves = &sample.stack[..sample.stack.len().min(DEPTH_MAX)];
+    let mut compact = Compact::from(std::mem::take(profile));
+    compact_at_program(&mut compact, symbols);
+    *profile = compact.into_profile();
+}
+
+/// The same of a compact profile.
+pub(super) fn compact_at_program(profile: &mut Compact, symbols: &Symbols) {
+    let owners: Vec<Owner> = profile.addresses().map(|address| symbols.owner(address)).collect();
+    profile.drop_leaves(|stack| {
+        let owner = |number: &u32| owners[*number as usize];
+        let leaves = &stack[..stack.len().min(DEPTH_MAX)];
         // Called by no one but the program, the last entry point ends the allocator's part of the stack.
-        let entry = leaves.iter().rposition(|return_address| owner(return_address) == Owner::Allocator);
-        let caller = entry.map_or(0, |entry| entry + 1).min(sample.stack.len().saturating_sub(1));
-        let mut callers = sample.stack[caller..].iter();
-        let program = callers.position(|return_address| owner(return_address) != Owner::StandardLibrary);
+        let entry = leaves.iter().rposition(|number| owner(number) == Owner::Allocator);
+        let caller = entry.map_or(0, |entry| entry + 1).min(stack.len().saturating_sub(1));
+        let program = stack[caller..].iter().position(|number| owner(number) != Owner::StandardLibrary);
         // A stack of nothing but the library (a thread's own start) is kept whole.
-        let keep_from = caller + program.unwrap_or(0);
-        if keep_from > 0 {
-            sample.stack = sample.stack[keep_from..].into();
-        }
-    }
+        caller + program.unwrap_or(0)
+    });
     profile.merge_equal_stacks();
 }
 

@@ -7,17 +7,15 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use addr2line::gimli::{self, Dwarf, RunTimeEndian};
-use flate2::read::ZlibDecoder;
 use object::Endianness;
 use object::elf::{ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD, FileHeader64};
 use object::read::ReadCache;
 use object::read::elf::{CompressionHeader, FileHeader, SectionHeader};
-use ruzstd::decoding::StreamingDecoder;
 
 use super::object_file::ObjectFile;
-use super::pages::SectionReader;
+use super::pages::{Compressed, Form, SectionReader};
 
-/// Sections that are compressed in the file are held in memory inflated while names are looked up; debug information
+/// Sections that are compressed in the file are held in memory inflated once something of them is needed; debug information
 /// that takes more than this, all its sections together, is not used.
 pub(super) const INFLATED_BYTES_MAX: u64 = 64 << 20;
 /// The sections that names and lines are read from.
@@ -65,19 +63,6 @@ struct Section {
     offset: u64,
     bytes: u64,
     compressed: Option<Compressed>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Compressed {
-    form: Form,
-    inflated_bytes: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Form {
-    Zlib,
-    Zstd,
-    Unknown,
 }
 
 impl DebugFile {
@@ -204,7 +189,7 @@ impl DebugFile {
         let stored = SectionReader::paged(self.file.clone(), section.offset, section.bytes, self.endian);
         match section.compressed {
             None => stored,
-            Some(compressed) => SectionReader::held(inflated(stored, compressed).unwrap_or_default(), self.endian),
+            Some(compressed) => SectionReader::compressed(stored, compressed),
         }
     }
 
@@ -266,17 +251,4 @@ impl Link {
         let checksum = data.get((name.len() + 1).next_multiple_of(4)..)?.first_chunk()?;
         Some(Link { name: name.to_vec(), checksum: u32::from_ne_bytes(*checksum) })
     }
-}
-
-fn inflated(stored: SectionReader, compressed: Compressed) -> Option<Vec<u8>> {
-    if compressed.inflated_bytes > INFLATED_BYTES_MAX {
-        return None;
-    }
-    let mut inflated = Vec::with_capacity(usize::try_from(compressed.inflated_bytes).ok()?);
-    match compressed.form {
-        Form::Zlib => ZlibDecoder::new(stored).take(INFLATED_BYTES_MAX).read_to_end(&mut inflated).ok()?,
-        Form::Zstd => StreamingDecoder::new(stored).ok()?.take(INFLATED_BYTES_MAX).read_to_end(&mut inflated).ok()?,
-        Form::Unknown => return None,
-    };
-    Some(inflated)
 }

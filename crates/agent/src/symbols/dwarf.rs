@@ -10,6 +10,7 @@ use addr2line::gimli::{self, AttributeValue, DebuggingInformationEntry, DwLang, 
 
 use super::debug_file::DebugFile;
 use super::pages::SectionReader;
+use super::unit_index::UnitIndex;
 
 /// Calls inlined into one another that are kept of one address.
 const INLINED_MAX: usize = 64;
@@ -26,13 +27,19 @@ pub(super) struct Call {
     pub(super) line: u32,
 }
 
-/// The calls at sorted addresses, the innermost first.
-pub(super) fn calls(file: &DebugFile, split: &Split, addresses: &[u64]) -> Vec<Vec<Call>> {
+/// The calls at sorted addresses, the innermost first. `index` is empty at first, and the same file's from then on.
+pub(super) fn calls(
+    file: &DebugFile,
+    split: &Split,
+    addresses: &[u64],
+    index: &mut Option<UnitIndex>,
+) -> Vec<Vec<Call>> {
     let mut calls = vec![Vec::new(); addresses.len()];
     let Some(dwarf) = file.dwarf() else { return calls };
-    let mut units = dwarf.units();
+    let index = index.get_or_insert_with(|| UnitIndex::of(&dwarf));
     // Damaged debug information costs the names of what it describes, nothing else.
-    while let Ok(Some(header)) = units.next() {
+    for offset in index.units(addresses) {
+        let Ok(header) = dwarf.debug_info.header_from_offset(offset) else { continue };
         let Ok(unit) = dwarf.unit(header) else { continue };
         let inside = inside(dwarf.unit_ranges(&unit), addresses);
         if !inside.is_empty() {
@@ -340,7 +347,7 @@ mod tests {
         let loader = addr2line::Loader::new(path).unwrap();
         let text = loader.get_section_range(b".text").unwrap();
         let addresses: Vec<u64> = (text.begin..text.end).step_by(1_999).collect();
-        let found = calls(&file, &Split::default(), &addresses);
+        let found = calls(&file, &Split::default(), &addresses, &mut None);
         let (mut compared, mut different) = (0, Vec::new());
         for (&address, calls) in addresses.iter().zip(&found) {
             let mut expected = Vec::new();

@@ -4,13 +4,15 @@
 //! kills the process. Reading gives an error.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use addr2line::gimli::{self, Error, ReaderOffsetId, RunTimeEndian};
+use flate2::read::ZlibDecoder;
+use ruzstd::decoding::StreamingDecoder;
 
 const PAGE_BYTES: u64 = 16 << 10;
 /// Pages of one section in memory: 256 KiB, and a dozen sections are read.
@@ -18,13 +20,78 @@ const PAGES_MAX: usize = 16;
 /// The longest name, mangled: those of futures take some thousand bytes.
 const NAME_BYTES_MAX: usize = 1 << 20;
 
+/// How a section is compressed in its file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Compressed {
+    pub(super) form: Form,
+    /// What it takes without; the caller's bound.
+    pub(super) inflated_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Form {
+    Zlib,
+    Zstd,
+    Unknown,
+}
+
+impl Compressed {
+    /// As much as there is up to a damage.
+    fn inflated(self, stored: SectionReader) -> Vec<u8> {
+        let Compressed { form, inflated_bytes } = self;
+        let mut inflated = Vec::with_capacity(usize::try_from(inflated_bytes).unwrap_or_default());
+        let _ = match form {
+            Form::Zlib => ZlibDecoder::new(stored).take(inflated_bytes).read_to_end(&mut inflated),
+            Form::Zstd => match StreamingDecoder::new(stored) {
+                Ok(decoder) => decoder.take(inflated_bytes).read_to_end(&mut inflated),
+                Err(_) => Ok(0),
+            },
+            Form::Unknown => Ok(0),
+        };
+        inflated
+    }
+}
+
 /// The bytes of a section.
 #[derive(Debug)]
 enum Bytes {
     /// A part of a file.
-    Paged { file: Rc<File>, offset: u64, pages: RefCell<Pages> },
-    /// What was compressed in the file.
-    Held(Vec<u8>),
+    Paged {
+        file: Rc<File>,
+        offset: u64,
+        pages: RefCell<Pages>,
+    },
+    /// A part of a file that is compressed there: inflated, and held whole, when something of it is asked for.
+    Compressed {
+        stored: SectionReader,
+        compressed: Compressed,
+        held: OnceCell<Vec<u8>>,
+    },
+    Nothing,
+}
+
+impl Bytes {
+    /// One byte, without the detour over a buffer: most of DWARF is read so.
+    fn byte(&self, at: u64) -> gimli::Result<u8> {
+        let eof = || Error::UnexpectedEof(ReaderOffsetId(at));
+        match self {
+            Bytes::Paged { file, offset, pages } => {
+                let mut pages = pages.borrow_mut();
+                let page = pages.page(file, *offset, at / PAGE_BYTES)?;
+                page.get((at % PAGE_BYTES) as usize).copied().ok_or_else(eof)
+            }
+            Bytes::Compressed { .. } | Bytes::Nothing => {
+                let at = usize::try_from(at).unwrap_or(usize::MAX);
+                self.held().get(at).copied().ok_or_else(eof)
+            }
+        }
+    }
+
+    /// What could not be inflated is missing.
+    fn held(&self) -> &[u8] {
+        let Bytes::Compressed { stored, compressed, held } = self else { return &[] };
+        held.get_or_init(|| compressed.inflated(stored.clone()))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -44,12 +111,14 @@ pub(super) struct SectionReader {
 
 impl SectionReader {
     pub(super) fn empty(endian: RunTimeEndian) -> SectionReader {
-        SectionReader::held(Vec::new(), endian)
+        SectionReader { bytes: Rc::new(Bytes::Nothing), at: 0, end: 0, endian }
     }
 
-    pub(super) fn held(bytes: Vec<u8>, endian: RunTimeEndian) -> SectionReader {
-        let end = bytes.len() as u64;
-        SectionReader { bytes: Rc::new(Bytes::Held(bytes)), at: 0, end, endian }
+    /// The bytes that another reader's are once inflated.
+    pub(super) fn compressed(stored: SectionReader, compressed: Compressed) -> SectionReader {
+        let (endian, end) = (stored.endian, compressed.inflated_bytes);
+        let bytes = Bytes::Compressed { stored, compressed, held: OnceCell::new() };
+        SectionReader { bytes: Rc::new(bytes), at: 0, end, endian }
     }
 
     pub(super) fn paged(file: Rc<File>, offset: u64, length: u64, endian: RunTimeEndian) -> SectionReader {
@@ -64,9 +133,9 @@ impl SectionReader {
     /// Fills a buffer from a place that lies within.
     fn copy(&self, mut at: u64, mut into: &mut [u8]) -> gimli::Result<()> {
         match &*self.bytes {
-            Bytes::Held(bytes) => {
+            held @ (Bytes::Compressed { .. } | Bytes::Nothing) => {
                 let from = usize::try_from(at).unwrap_or(usize::MAX);
-                let part = bytes.get(from..from.saturating_add(into.len())).ok_or_else(|| self.eof())?;
+                let part = held.held().get(from..from.saturating_add(into.len())).ok_or_else(|| self.eof())?;
                 into.copy_from_slice(part);
             }
             Bytes::Paged { file, offset, pages } => {
@@ -213,6 +282,15 @@ impl gimli::Reader for SectionReader {
         Ok(Cow::Owned(String::from_utf8_lossy(&self.to_slice()?).into_owned()))
     }
 
+    fn read_u8(&mut self) -> gimli::Result<u8> {
+        if self.at >= self.end {
+            return Err(self.eof());
+        }
+        let byte = self.bytes.byte(self.at)?;
+        self.at += 1;
+        Ok(byte)
+    }
+
     fn read_slice(&mut self, into: &mut [u8]) -> gimli::Result<()> {
         if into.len() > self.len() {
             return Err(self.eof());
@@ -257,6 +335,31 @@ mod tests {
         }
         let Bytes::Paged { pages, .. } = &*whole.bytes else { panic!("it is paged") };
         assert!(pages.borrow().pages.len() <= PAGES_MAX);
+    }
+
+    #[test]
+    fn what_is_compressed_reads_as_it_was_and_damage_ends_it() {
+        let bytes: Vec<u8> = (0..200_000_u32).flat_map(|number| (number / 3).to_le_bytes()).collect();
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&bytes).unwrap();
+        let mut stored = encoder.finish().unwrap();
+        let reader = |stored: &[u8]| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(stored).unwrap();
+            let stored = SectionReader::paged(Rc::new(file), 0, stored.len() as u64, RunTimeEndian::Little);
+            let compressed = Compressed { form: Form::Zlib, inflated_bytes: bytes.len() as u64 };
+            SectionReader::compressed(stored, compressed)
+        };
+        let mut whole = reader(&stored);
+        whole.skip(1_200).unwrap();
+        assert_eq!((whole.read_u32().unwrap(), whole.read_u8().unwrap()), (100, 100));
+        assert_eq!(reader(&stored).to_slice().unwrap(), bytes);
+
+        stored.truncate(stored.len() / 2);
+        let mut cut = reader(&stored);
+        assert_eq!(cut.read_u32().unwrap(), 0);
+        cut.skip(bytes.len() - 5).unwrap();
+        assert!(cut.read_u8().is_err() && reader(&[]).read_u8().is_err());
     }
 
     #[test]

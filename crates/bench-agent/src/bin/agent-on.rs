@@ -1,0 +1,201 @@
+//! The subject with the agent, as the README embeds it.
+
+use std::env;
+use std::error::Error;
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use heapline::{Agent, Config, livetable};
+use heapline_bench_agent::figures::{cpu_seconds, forget_highest, memory_mib, milliseconds, quantile, tell};
+use heapline_bench_agent::{http, json, stacks, threads};
+
+heapline::use_jemalloc!();
+
+const CORES: usize = 2;
+const HEAP: &str = "/debug/pprof/heap";
+
+type Done = Result<(), Box<dyn Error>>;
+
+fn main() -> Done {
+    let mut arguments = env::args().skip(1);
+    let role = arguments.next().unwrap_or_default();
+    let time = Duration::from_secs_f64(arguments.next().and_then(|seconds| seconds.parse().ok()).unwrap_or(1.0));
+    let state = tempfile::tempdir()?;
+    let admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let config = Config { admin, state_dir: Some(state.path().to_owned()), ..Config::default() };
+    let began = Instant::now();
+    let agent = Agent::start(config)?;
+    tell("start_ms", milliseconds(began.elapsed()));
+    let admin = agent.admin_addr();
+    match role.as_str() {
+        "load" => tell("load_requests_per_second", json::requests_per_second(CORES, time)),
+        "idle" => idle(time),
+        "threads" => threads::measure(),
+        "profile" => profile(admin)?,
+        "beside" => beside(admin, time)?,
+        "truth" => truth()?,
+        "memory" => memory(admin)?,
+        "scrape" => scrape(admin, time)?,
+        other => return Err(format!("{other:?} is no role").into()),
+    }
+    Ok(())
+}
+
+fn timed<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<f64, E> {
+    let began = Instant::now();
+    black_box(work()?);
+    Ok(milliseconds(began.elapsed()))
+}
+
+fn dump() -> Result<usize, Box<dyn Error>> {
+    let control = jemalloc_pprof::PROF_CTL.as_ref().ok_or("nothing is sampled")?;
+    Ok(control.blocking_lock().dump_pprof()?.len())
+}
+
+/// A profile over HTTP and jemalloc_pprof's, in turn, each gzipped.
+fn profile(admin: SocketAddr) -> Done {
+    let heap = stacks::heap();
+    let fill = livetable::fill().ok_or("no live table")?;
+    tell("profile_stacks", fill.stacks.0 as f64);
+    tell("profile_frames_per_stack", fill.frames.0 as f64 / fill.stacks.0 as f64);
+    tell("profile_cold_ms", timed(|| http::get(admin, HEAP))?);
+    for _ in 0..15 {
+        let ours = timed(|| http::get(admin, HEAP))?;
+        let theirs = timed(dump)?;
+        tell("profile_ms", ours);
+        tell("profile_peer_ms", theirs);
+        tell("profile_times_faster", theirs / ours);
+    }
+    drop(heap);
+    Ok(())
+}
+
+/// Requests alone, beside profiles without pause, and beside jemalloc_pprof's dumps without pause.
+fn beside(admin: SocketAddr, time: Duration) -> Done {
+    let heap = stacks::heap();
+    http::get(admin, HEAP)?;
+    let during = |name: &str, other: &(dyn Fn() -> Result<usize, Box<dyn Error>> + Sync)| {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| while !done.load(Relaxed) && other().is_ok() {});
+            let mut times = json::request_times(time);
+            done.store(true, Relaxed);
+            tell(&format!("beside_{name}_p99_ms"), milliseconds(quantile(&mut times, 0.99)));
+            tell(&format!("beside_{name}_worst_ms"), milliseconds(quantile(&mut times, 1.0)));
+        });
+    };
+    for _ in 0..5 {
+        during("nothing", &|| Err("nothing to do".into()));
+        during("profiles", &|| Ok(http::get(admin, HEAP)?));
+        during("peer", &dump);
+    }
+    drop(heap);
+    Ok(())
+}
+
+fn idle(time: Duration) {
+    json::requests_per_second(CORES, Duration::from_secs(1));
+    let before = cpu_seconds();
+    thread::park_timeout(time);
+    tell("idle_cpu_percent", (cpu_seconds() - before) / time.as_secs_f64() * 100.0);
+    tell("idle_rss_mib", memory_mib("VmRSS"));
+}
+
+/// A heap of known size, 16 B to 64 MB: the table's estimate against it, and against jemalloc's own count.
+fn truth() -> Done {
+    let allocated = || -> Result<f64, Box<dyn Error>> {
+        tikv_jemalloc_ctl::epoch::advance()?;
+        Ok(tikv_jemalloc_ctl::stats::allocated::read()? as f64)
+    };
+    let before = allocated()?;
+    let (mut heap, mut asked) = (Vec::new(), 0);
+    for (bytes, of) in [
+        (16, 32 << 20),
+        (64, 32 << 20),
+        (256, 32 << 20),
+        (1 << 10, 32 << 20),
+        (4 << 10, 32 << 20),
+        (32 << 10, 64 << 20),
+        (1 << 20, 64 << 20),
+        (8 << 20, 64 << 20),
+        (64 << 20, 128 << 20),
+    ] {
+        for _ in 0..of / bytes {
+            heap.push(Vec::<u8>::with_capacity(bytes));
+            asked += bytes;
+        }
+    }
+    asked += heap.capacity() * size_of::<Vec<u8>>();
+    let counted = allocated()? - before;
+    let live: f64 = livetable::live_stacks().ok_or("no live table")?.values().sum();
+    tell("truth_asked_mib", asked as f64 / f64::from(1 << 20));
+    tell("truth_live_of_asked", live / asked as f64);
+    tell("truth_live_of_allocated", live / counted);
+    Ok(())
+}
+
+/// What stays of a hundred profiles and of twenty times five hundred names that were not known before.
+fn memory(admin: SocketAddr) -> Done {
+    const ADDRESSES: usize = 500;
+    let heap = stacks::heap();
+    let program = env::current_exe()?;
+    tell("memory_program_mb", std::fs::metadata(&program)?.len() as f64 / 1e6);
+    http::get(admin, "/livez")?;
+    let before = memory_mib("VmRSS");
+    forget_highest()?;
+    http::get(admin, HEAP)?;
+    tell("memory_first_peak_mib", memory_mib("VmHWM") - before);
+    tell("memory_first_stays_mib", memory_mib("VmRSS") - before);
+    for _ in 0..100 {
+        http::get(admin, HEAP)?;
+    }
+    let profiled = memory_mib("VmRSS");
+    tell("memory_hundred_stay_mib", profiled - before);
+    forget_highest()?;
+    let (start, limit) = program_code()?;
+    let mut address = start;
+    for _ in 0..20 {
+        let mut asked = Vec::with_capacity(ADDRESSES);
+        for _ in 0..ADDRESSES {
+            address = start + (address - start + 7_919 * 61) % (limit - start);
+            asked.push(format!("{address:#x}"));
+        }
+        tell("memory_names_ms", timed(|| http::post(admin, "/debug/pprof/symbol", &asked.join("+")))?);
+    }
+    tell("memory_names_peak_mib", memory_mib("VmHWM") - profiled);
+    tell("memory_names_stay_mib", memory_mib("VmRSS") - profiled);
+    drop(heap);
+    Ok(())
+}
+
+fn program_code() -> Result<(u64, u64), Box<dyn Error>> {
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let line = maps.lines().find(|line| line.contains(" r-xp ")).ok_or("no code")?;
+    let (start, rest) = line.split_once('-').ok_or("no range")?;
+    let limit = rest.split(' ').next().unwrap_or_default();
+    Ok((u64::from_str_radix(start, 16)?, u64::from_str_radix(limit, 16)?))
+}
+
+/// A scrape each hundredth of a second while both cores serve requests, and then without.
+fn scrape(admin: SocketAddr, time: Duration) -> Done {
+    for (name, busy) in [("idle", false), ("busy", true)] {
+        let worker = busy.then(|| thread::spawn(move || json::requests_per_second(1, time)));
+        let (began, mut times) = (Instant::now(), Vec::new());
+        while began.elapsed() < time {
+            let asked = Instant::now();
+            http::get(admin, "/metrics")?;
+            times.push(asked.elapsed());
+            thread::park_timeout(Duration::from_millis(10));
+        }
+        tell(&format!("scrape_{name}_median_ms"), milliseconds(quantile(&mut times, 0.5)));
+        tell(&format!("scrape_{name}_p99_ms"), milliseconds(quantile(&mut times, 0.99)));
+        if let Some(worker) = worker {
+            let _ = worker.join();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! The subject without the agent: the same allocator, with the settings that `bench-agent` gives it (`MALLOC_CONF`).
+
+use std::env;
+use std::thread;
+use std::time::Duration;
+
+use heapline_bench_agent::figures::{cpu_seconds, memory_mib, tell};
+use heapline_bench_agent::{json, threads};
+use tikv_jemallocator::Jemalloc;
+
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
+const CORES: usize = 2;
+
+fn main() {
+    let mut arguments = env::args().skip(1);
+    let role = arguments.next().unwrap_or_default();
+    let time = Duration::from_secs_f64(arguments.next().and_then(|seconds| seconds.parse().ok()).unwrap_or(1.0));
+    match role.as_str() {
+        "load" => tell("load_requests_per_second", json::requests_per_second(CORES, time)),
+        "idle" => {
+            json::requests_per_second(CORES, Duration::from_secs(1));
+            let before = cpu_seconds();
+            thread::park_timeout(time);
+            tell("idle_cpu_percent", (cpu_seconds() - before) / time.as_secs_f64() * 100.0);
+            tell("idle_rss_mib", memory_mib("VmRSS"));
+        }
+        "threads" => threads::measure(),
+        other => eprintln!("agent-out: {other:?} is none of load, idle, threads"),
+    }
+}
