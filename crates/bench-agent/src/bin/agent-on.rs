@@ -81,9 +81,11 @@ fn beside(admin: SocketAddr, time: Duration) -> Done {
     let during = |name: &str, other: &(dyn Fn() -> Result<usize, Box<dyn Error>> + Sync)| {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
-            scope.spawn(|| while !done.load(Relaxed) && other().is_ok() {
+            scope.spawn(|| {
+                while !done.load(Relaxed) && other().is_ok() {
                     std::hint::spin_loop();
-                });
+                }
+            });
             let mut times = json::request_times(time);
             done.store(true, Relaxed);
             tell(&format!("beside_{name}_p99_ms"), milliseconds(quantile(&mut times, 0.99)));
