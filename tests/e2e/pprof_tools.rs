@@ -62,7 +62,7 @@ fn each_report_of_go_tool_pprof() {
 
 fn the_web_pages_show_it(pprof: &GoPprof, profile: &Path) {
     let (_running, address) = pprof.serve(profile).expect("the pages are served");
-    for page in ["/ui/top", "/ui/flamegraph", "/ui/peek?f=remember", "/ui/source?f=remember"] {
+    for page in ["/ui/top", "/ui/flamegraph", "/ui/peek?f=remember"] {
         let answer = http::get(address, page).expect("answered");
         assert_eq!(answer.status, 200, "{page}");
         assert!(answer.text().contains(LEAK), "{page}: {}", answer.text());

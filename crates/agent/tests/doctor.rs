@@ -98,6 +98,7 @@ fn where_the_hooks_are_taken_profiles_come_from_dumps() {
         assert!(agent.live_table_path().is_none());
         let heap = profile(&agent, "/debug/pprof/heap");
         assert_eq!(heap.sample_types, ["inuse_objects/count", "inuse_space/bytes"], "no zeros in place of allocations");
+        assert!(heap.samples.iter().any(|sample| !heap.functions(sample).is_empty()), "with names");
         for view in ["at=peak", "min_age=1m", "process=previous"] {
             assert_eq!(get(agent.admin_addr(), &format!("/debug/pprof/heap?{view}")).0, 404, "{view}");
         }

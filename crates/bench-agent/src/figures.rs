@@ -1,6 +1,7 @@
 //! What a subject measures of itself, and how it is told: a line a figure, `name value`.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -25,6 +26,14 @@ pub fn quantile(times: &mut [Duration], share: f64) -> Duration {
 pub fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// Does nothing for so long, also where somebody unparked this thread before.
+pub fn rest(time: Duration) {
+    let began = Instant::now();
+    while let Some(left) = time.checked_sub(began.elapsed()) {
+        thread::park_timeout(left);
+    }
 }
 
 /// A field of `/proc/self/status` in MiB: `VmRSS`, or `VmHWM`, the highest so far.

@@ -22,10 +22,16 @@ impl Toolbox {
         // A test runs in target/release/deps.
         let own = std::env::current_exe().map_err(|error| missing(&error.to_string()))?;
         let dependencies = own.parent().ok_or_else(|| missing("no directory"))?.to_owned();
-        let agent = dependencies.with_file_name("libheapline.rlib");
-        if !agent.is_file() {
-            return Err(missing("not built: cargo build --release --workspace"));
-        }
+        // The one that this test was built with is the newest.
+        let entries = std::fs::read_dir(&dependencies).map_err(|error| missing(&error.to_string()))?;
+        let is_agent = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("libheapline-") && name.ends_with(".rlib")
+        };
+        let agents = entries.flatten().map(|entry| entry.path()).filter(is_agent);
+        let modified = |path: &PathBuf| path.metadata().and_then(|data| data.modified()).ok();
+        let agent =
+            agents.max_by_key(modified).ok_or_else(|| missing("not built: cargo build --release --workspace"))?;
         Ok(Toolbox { rustc, agent, dependencies })
     }
 

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use heapline::{Agent, Config, livetable};
-use heapline_bench_agent::figures::{cpu_seconds, forget_highest, memory_mib, milliseconds, quantile, tell};
+use heapline_bench_agent::figures::{cpu_seconds, forget_highest, memory_mib, milliseconds, quantile, rest, tell};
 use heapline_bench_agent::{http, json, stacks, threads};
 
 heapline::use_jemalloc!();
@@ -81,7 +81,11 @@ fn beside(admin: SocketAddr, time: Duration) -> Done {
     let during = |name: &str, other: &(dyn Fn() -> Result<usize, Box<dyn Error>> + Sync)| {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
-            scope.spawn(|| while !done.load(Relaxed) && other().is_ok() {});
+            scope.spawn(|| {
+                while !done.load(Relaxed) && other().is_ok() {
+                    std::hint::spin_loop();
+                }
+            });
             let mut times = json::request_times(time);
             done.store(true, Relaxed);
             tell(&format!("beside_{name}_p99_ms"), milliseconds(quantile(&mut times, 0.99)));
@@ -100,7 +104,7 @@ fn beside(admin: SocketAddr, time: Duration) -> Done {
 fn idle(time: Duration) {
     json::requests_per_second(CORES, Duration::from_secs(1));
     let before = cpu_seconds();
-    thread::park_timeout(time);
+    rest(time);
     tell("idle_cpu_percent", (cpu_seconds() - before) / time.as_secs_f64() * 100.0);
     tell("idle_rss_mib", memory_mib("VmRSS"));
 }
@@ -189,7 +193,7 @@ fn scrape(admin: SocketAddr, time: Duration) -> Done {
             let asked = Instant::now();
             http::get(admin, "/metrics")?;
             times.push(asked.elapsed());
-            thread::park_timeout(Duration::from_millis(10));
+            rest(Duration::from_millis(10));
         }
         tell(&format!("scrape_{name}_median_ms"), milliseconds(quantile(&mut times, 0.5)));
         tell(&format!("scrape_{name}_p99_ms"), milliseconds(quantile(&mut times, 0.99)));

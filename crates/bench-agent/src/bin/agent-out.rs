@@ -1,10 +1,9 @@
 //! The subject without the agent: the same allocator, with the settings that `bench-agent` gives it (`MALLOC_CONF`).
 
 use std::env;
-use std::thread;
 use std::time::Duration;
 
-use heapline_bench_agent::figures::{cpu_seconds, memory_mib, tell};
+use heapline_bench_agent::figures::{cpu_seconds, memory_mib, rest, tell};
 use heapline_bench_agent::{json, threads};
 use tikv_jemallocator::Jemalloc;
 
@@ -22,7 +21,7 @@ fn main() {
         "idle" => {
             json::requests_per_second(CORES, Duration::from_secs(1));
             let before = cpu_seconds();
-            thread::park_timeout(time);
+            rest(time);
             tell("idle_cpu_percent", (cpu_seconds() - before) / time.as_secs_f64() * 100.0);
             tell("idle_rss_mib", memory_mib("VmRSS"));
         }
