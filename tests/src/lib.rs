@@ -10,6 +10,7 @@ pub mod exposition;
 pub mod form;
 pub mod form_page;
 pub mod gopprof;
+pub mod hosts;
 pub mod http;
 pub mod kafka;
 pub mod load;

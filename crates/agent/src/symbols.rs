@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 mod debug_file;
 mod dwarf;
-pub(crate) mod names;
+mod names;
 mod object_file;
 pub(crate) mod object_state;
+pub(crate) mod owner;
 mod pages;
 pub(crate) mod resolve;
 mod symbol_table;
@@ -58,9 +59,9 @@ pub(crate) struct Symbols {
 
 impl Symbols {
     pub(crate) fn insert(&mut self, address: u64, location: Location) {
-        let is_library = |frame: &Frame| names::is_standard_library(&frame.function);
+        let is_library = |frame: &Frame| owner::is_standard_library(&frame.function);
         let owner = match location.frames.last() {
-            Some(outermost) if names::is_allocator(&outermost.function) => Owner::Allocator,
+            Some(outermost) if owner::is_allocator(&outermost.function) => Owner::Allocator,
             Some(_) if location.frames.iter().all(is_library) => Owner::StandardLibrary,
             _ => Owner::Program,
         };
@@ -80,7 +81,7 @@ impl Symbols {
     /// program's follow.
     pub(crate) fn leaf_frames(&self, address: u64) -> &[Frame] {
         let frames = self.frames(address);
-        let program = frames.iter().position(|frame| !names::is_standard_library(&frame.function));
+        let program = frames.iter().position(|frame| !owner::is_standard_library(&frame.function));
         &frames[program.unwrap_or(0)..]
     }
 
