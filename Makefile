@@ -4,7 +4,7 @@ PARTS := target/parts
 export HEAPLINE_SKIPPED := $(CURDIR)/target/skipped.txt
 export PATH := $(CURDIR)/$(PARTS)/bin:$(PATH)
 
-.PHONY: run build test lint bench drill dashboards
+.PHONY: run build test lint bench drill culprits dashboards
 
 run: build ## Start the upload server with the agent inside, and print a curl line to paste.
 	@exec target/release/heapline-upload $(ARGS)
@@ -38,6 +38,10 @@ drill: ## The story in five minutes: four services, real Kafka, Prometheus and A
 	tests/parts/install kafka monitoring
 	$(CARGO) build --release --workspace
 	target/release/drill
+
+culprits: ## Host programs that leak in one way each, and some that do not: what each is told. Twelve minutes.
+	$(CARGO) build --release --workspace
+	target/release/culprits $(ARGS)
 
 dashboards: ## Rules and dashboards against promtool and a real Prometheus.
 	tests/parts/install monitoring

@@ -9,12 +9,16 @@ use heapline_tests::hosts::{HOSTS, Host, Outcome, TELL_LIMIT, observe};
 use heapline_tests::process::LaunchError;
 
 /// Programs that run at a time, each at a hundredth of a core or two.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 24;
 
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).collect();
     let hosts: Vec<Host> =
         HOSTS.into_iter().filter(|host| asked.is_empty() || asked.iter().any(|name| name == host.name)).collect();
+    println!(
+        "| Program | Named first | Told `ok` | After s: one, all | Growth: first, last | Rate: first, last | Besides | |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
     let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {

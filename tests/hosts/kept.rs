@@ -119,6 +119,6 @@ fn label(number: u64) -> String {
 
 pub(crate) fn formatted_strings(ground: &'static Ground) {
     let mut labels = Vec::with_capacity(1 << 20);
-    // The first 200 characters double once.
-    ground.every(400, |number| labels.push(label(number)));
+    // 256 characters, which the string has room for at once.
+    ground.every(256, |number| labels.push(label(number)));
 }

@@ -67,7 +67,8 @@ impl Stage for Count {
 }
 
 pub(crate) fn trait_objects(ground: &'static Ground) {
-    let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Count { last: Vec::new() }), Box::new(Audit { seen: Vec::new() })];
+    let mut stages: Vec<Box<dyn Stage>> =
+        vec![Box::new(Count { last: Vec::new() }), Box::new(Audit { seen: Vec::new() })];
     let input = [6; 768];
     ground.every(input.len(), |_| stages.iter_mut().for_each(|stage| stage.apply(black_box(&input))));
 }

@@ -95,7 +95,8 @@ impl Outcome {
         let (mut found, mut growth_bytes, mut rate) = (0, 0.0, 0.0);
         for (place, culprit) in culprits.iter().enumerate() {
             let (function, file) = (text(culprit, "function"), text(culprit, "file"));
-            let named = format!("{function} ({file}:{})", culprit["line"]);
+            let source = file.rsplit('/').next().unwrap_or_default();
+            let named = format!("`{function}` {source}:{}", culprit["line"]);
             if self.host.is_culprit(&function, &file) && culprit["line"].as_u64() > Some(0) {
                 found += 1;
                 growth_bytes += culprit["growth_bytes"].as_f64().unwrap_or(0.0);

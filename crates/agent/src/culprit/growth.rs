@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 
 use super::State;
 use super::held::{Held, Moment};
+use steady::Stretch;
 pub(crate) use window::Cohort;
 use window::{Change, Window};
 
@@ -32,7 +33,7 @@ const TOLD_SIGMA: f64 = 1.96;
 /// Less growth than this is not named, bytes.
 const GROWTH_BYTES_MIN: f64 = 65_536.0;
 /// The share of what was named that the whole heap must have grown by: bytes that move are no growth.
-const HEAP_SHARE_MIN: f64 = 0.3;
+const HEAP_SHARE_MIN: f64 = 0.4;
 /// The share of all growth from which on a site's shape is the heap's own, which is known exactly.
 const DOMINANT_SHARE: f64 = 0.7;
 /// What the second half of the time must have of the first half's growth: what fills up slows down.
@@ -40,7 +41,7 @@ const SLOWED_SHARE_MIN: f64 = 0.6;
 /// A change of rate this soon after the start is the start, seconds.
 const START_SECONDS: f64 = 30.0;
 /// Bytes of one sample where nothing else is known.
-const QUANTUM_BYTES_MIN: f64 = 524_288.0;
+const QUANTUM_BYTES: f64 = 524_288.0;
 
 /// How long growth must have gone on before it is named, seconds.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +53,8 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// What fills within a minute and a quarter and stops is never named.
-    pub(crate) const USUAL: Patience = Patience { from_start_seconds: 115.0, later_seconds: 80.0 };
+    /// What fills within two minutes of the start, or a minute and a quarter later on, and stops, is never named.
+    pub(crate) const USUAL: Patience = Patience { from_start_seconds: 145.0, later_seconds: 90.0 };
     /// For two profiles, or a time that a person asks for.
     pub(crate) const NONE: Patience = Patience { from_start_seconds: 0.0, later_seconds: 0.0 };
 }
@@ -168,7 +169,12 @@ impl<'a> View<'a> {
         }
         let whole = self.window(0).change(site);
         let quantum = quantum_bytes(self.series[self.series.len() - 1].of(site), &whole);
-        let from = steady::steady_from(self.series, &bytes, quantum);
+        let mut stretch = Stretch { from: 0, grows_from: 0 };
+        // Without ages, noise makes stretches of its own.
+        if self.window(0).kept(site).is_some() {
+            stretch = steady::latest(self.series, &bytes, quantum);
+        }
+        let from = stretch.from;
         let change = if from == 0 { whole } else { self.window(from).change(site) };
         let error = change.variance.sqrt();
         if change.bytes < GROWTH_BYTES_MIN || change.bytes <= TOLD_SIGMA * error {
@@ -177,19 +183,16 @@ impl<'a> View<'a> {
         if change.bytes <= NAMING_SIGMA * error {
             return Judgement::Doubtful;
         }
-        if !steady::lasts(&self.series[from..], &bytes[from..], change.bytes)
+        if !steady::lasts(&self.series[from..], &bytes[from..], &change)
             || !self.stays(site, from, &change)
             || self.slows(from, &change)
         {
             return Judgement::Quiet;
         }
-        let (since, now) = (self.series[from].seconds, self.series[self.series.len() - 1].seconds);
+        let (since, now) = (self.series[stretch.grows_from].seconds, self.series[self.series.len() - 1].seconds);
         let is_from_start = since <= START_SECONDS;
-        let has_lasted = if is_from_start {
-            now >= patience.from_start_seconds
-        } else {
-            now - since >= patience.later_seconds
-        };
+        let has_lasted =
+            if is_from_start { now >= patience.from_start_seconds } else { now - since >= patience.later_seconds };
         if has_lasted { Judgement::Culprit { from } } else { Judgement::Doubtful }
     }
 
@@ -210,20 +213,23 @@ impl<'a> View<'a> {
         if change.bytes < DOMINANT_SHARE * self.grown_bytes(from) {
             return false;
         }
+        if steady::heap_stopped(&self.series[from..]) {
+            return true;
+        }
         let middle = from + steady::middle(&self.series[from..]);
         if middle == from || middle + 1 >= self.series.len() {
             return false;
         }
         let first_seconds = self.series[middle].seconds - self.series[from].seconds;
-        let (all, all_error) = self.window(from).heap();
+        let all = self.window(from).heap();
         let window = self.window(middle);
-        let (recent, recent_error) = window.heap();
-        let (before, seconds) = (all - recent, window.seconds());
+        let (recent, seconds) = (window.heap(), window.seconds());
+        let before = all.bytes - recent.bytes;
         if first_seconds <= 0.0 || seconds <= 0.0 {
             return false;
         }
-        let error = (all_error + recent_error) / seconds;
-        recent / seconds + 2.0 * error < SLOWED_SHARE_MIN * before / first_seconds
+        let error = (all.young_error + all.load_error + recent.young_error + recent.load_error) / seconds;
+        recent.bytes / seconds + 2.0 * error < SLOWED_SHARE_MIN * before / first_seconds
     }
 
     /// Whether the heap did not grow with what was named, neither in the whole time nor in its second half: a cache
@@ -233,13 +239,15 @@ impl<'a> View<'a> {
         [from, middle].into_iter().all(|from| {
             let window = self.window(from);
             let grown: f64 = named.iter().map(|(site, _)| window.change(*site).bytes).sum();
-            let (heap, error) = window.heap();
-            heap + error < HEAP_SHARE_MIN * grown
+            let (heap, needed) = (window.heap(), HEAP_SHARE_MIN * grown);
+            // A wave of load must neither hide a leak nor be one.
+            let load_error = if heap.is_exact { heap.load_error.min(needed / 2.0) } else { heap.load_error };
+            heap.bytes - heap.young_error + load_error < needed
         })
     }
 
     fn heap_grows(&mut self, grown_bytes: f64) -> bool {
-        let (heap, _) = self.window(0).heap();
+        let heap = self.window(0).heap().bytes;
         heap > GROWTH_BYTES_MIN && heap > HEAP_SHARE_MIN * grown_bytes
     }
 
@@ -261,6 +269,7 @@ impl<'a> View<'a> {
 
 /// What comes at a time: a sample's worth, or more where objects are larger or come and go.
 fn quantum_bytes(newest: Held, change: &Change) -> f64 {
-    let of_noise = if change.bytes > 0.0 { change.variance / change.bytes } else { 0.0 };
-    QUANTUM_BYTES_MIN.max(newest.mean_bytes()).max(of_noise)
+    let error = change.variance.sqrt();
+    let of_noise = if error > 0.0 { change.variance / change.bytes.max(error) } else { 0.0 };
+    QUANTUM_BYTES.max(newest.mean_bytes()).max(of_noise)
 }

@@ -90,13 +90,7 @@ impl Sites {
 }
 
 impl Grouped {
-    fn add(
-        &mut self,
-        number: u32,
-        sample: &Sample,
-        period_bytes: u64,
-        describe: impl FnOnce() -> (Frame, Vec<Frame>),
-    ) {
+    fn add(&mut self, number: u32, sample: &Sample, period_bytes: u64, describe: impl FnOnce() -> (Frame, Vec<Frame>)) {
         self.held.entry(number).or_default().add(sample.inuse, sample.alloc, period_bytes);
         if self.largest.get(&number).is_none_or(|largest| sample.inuse.bytes > largest.bytes) {
             let (site, stack) = describe();

@@ -84,20 +84,20 @@ pub(crate) fn purge_all() {
     purge(ALL_ARENAS);
 }
 
-/// Bytes that jemalloc counts as allocated and no profile shows: what threads have cached, and the profiler's own arena. As
-/// of the last epoch.
+/// Bytes that jemalloc counts as allocated and no profile shows: what threads have cached, its own tables, and the
+/// profiler's arena. As of the last epoch.
 pub(crate) fn unprofiled_bytes() -> u64 {
-    let cached = arena_stat(ALL_ARENAS, "tcache_bytes");
-    let Some(own) = OWN_ARENA.get().copied().flatten() else { return cached };
+    let beside = |arena| arena_stat(arena, "tcache_bytes").saturating_add(arena_stat(arena, "internal"));
+    let everywhere = beside(ALL_ARENAS);
+    let Some(own) = OWN_ARENA.get().copied().flatten() else { return everywhere };
     let allocated = arena_stat(own, "small.allocated").saturating_add(arena_stat(own, "large.allocated"));
-    // What the own arena's thread has cached is in both.
-    cached.saturating_add(allocated).saturating_sub(arena_stat(own, "tcache_bytes"))
+    everywhere.saturating_add(allocated).saturating_sub(beside(own))
 }
 
 /// 0 where it cannot be had.
 fn arena_stat(arena: u32, name: &str) -> u64 {
     let name = format!("stats.arenas.{arena}.{name}\0");
-    // SAFETY: the three statistics asked for are size_t (jemalloc(3), stats.arenas.<i>), and the name ends in NUL.
+    // SAFETY: the statistics asked for are size_t (jemalloc(3), stats.arenas.<i>), and the name ends in NUL.
     let bytes: usize = unsafe { raw::read(name.as_bytes()) }.unwrap_or(0);
     bytes as u64
 }

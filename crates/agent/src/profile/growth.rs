@@ -22,6 +22,8 @@ const COST_SHARE: u32 = 500;
 const COST_WAIT_MAX: Duration = Duration::from_secs(60);
 /// What is younger is work in flight and no site's: the first look is as long after the start.
 const AGE_MIN: Duration = INTERVAL_MIN;
+/// The first moment kept: what a program loads as it starts has its age by then, and comes into no window.
+const SETTLED_SECONDS: f64 = 20.0;
 /// The time without which nothing is said.
 const WINDOW_MIN: Duration = Duration::from_secs(30);
 /// A look that is closer to the one before than this is not kept.
@@ -156,6 +158,9 @@ fn survivors(age: Duration) -> Option<Profile> {
 }
 
 fn keep(growth: &mut GrowthWatch, now: Instant, moment: Moment) {
+    if moment.seconds < SETTLED_SECONDS {
+        return;
+    }
     if growth.newest.is_none_or(|newest| now.duration_since(newest) >= SPACING_MIN) {
         growth.newest = Some(now);
         growth.ring.push(moment);

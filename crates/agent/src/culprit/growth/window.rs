@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::QUANTUM_BYTES;
 use super::variance::{scatter, without_ages};
 use crate::culprit::held::{Held, Moment};
 
@@ -10,7 +11,12 @@ const UNEXPLAINED_BYTES: f64 = 262_144.0;
 /// The same, as a share of what grew: a sampled small object takes a page that is not counted.
 const UNEXPLAINED_SHARE: f64 = 0.02;
 /// Standard errors by which sites and heap may differ and still be taken to be about the same bytes.
-const CONSISTENT_SIGMA: f64 = 3.0;
+const CONSISTENT_SIGMA: f64 = 4.0;
+
+/// Standard errors by which work in flight must have changed to be taken off the heap's growth.
+const YOUNG_SIGMA: f64 = 3.0;
+/// The part of a lesser change that is believed: a load that is not seen to change is about level.
+const YOUNG_BELIEVED_SHARE: f64 = 0.3;
 
 /// What lives now of what the sites held at a moment.
 pub(crate) type Cohort = HashMap<u32, Held>;
@@ -40,27 +46,42 @@ pub(super) struct Change {
     pub(super) departed: Held,
 }
 
+/// By how much the heap grew.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heap {
+    /// Without the change of work in flight, where that is beyond doubt.
+    pub(super) bytes: f64,
+    /// One standard error of what was taken off.
+    pub(super) young_error: f64,
+    /// The same of what is left.
+    pub(super) load_error: f64,
+    /// The allocator says it.
+    pub(super) is_exact: bool,
+}
+
 impl<'a> Window<'a> {
     /// `series` has two moments at least.
     pub(super) fn new(series: &'a [&'a Moment], cohort: Option<Cohort>) -> Window<'a> {
         let mut window = Window { series, cohort, correction: 0.0, variance: 0.0 };
         if window.cohort.is_some()
-            && let Some(heap) = window.heap_bytes()
+            && let Some(all) = window.exact_bytes()
         {
             let (first, last) = window.ends();
             let mut sites: Vec<u32> = last.sites().chain(first.sites()).collect();
             sites.sort_unstable();
             sites.dedup();
-            let (mut bytes, mut variance) = (0.0, window.young_variance());
+            let (mut bytes, mut variance) = window.young(YOUNG_BELIEVED_SHARE);
             for site in sites {
                 let (change, sampled) = window.sampled(site);
                 bytes += change;
                 variance += sampled;
             }
-            let unexplained = UNEXPLAINED_BYTES + UNEXPLAINED_SHARE * heap.abs();
+            let unexplained = UNEXPLAINED_BYTES + UNEXPLAINED_SHARE * all.abs();
             variance += unexplained * unexplained;
-            let residual = heap - bytes;
-            if residual.abs() <= CONSISTENT_SIGMA * variance.sqrt() {
+            let residual = all - bytes;
+            // Where few samples came, their own variance is too small: that of what is missing belongs to it.
+            let spread = variance + residual.abs() * QUANTUM_BYTES;
+            if residual.abs() <= CONSISTENT_SIGMA * spread.sqrt() {
                 window.correction = residual / variance;
                 window.variance = variance;
             }
@@ -84,13 +105,7 @@ impl<'a> Window<'a> {
         let one_more = first.sample_variance.max(last.sample_variance);
         let Some(cohort) = &self.cohort else {
             let variance = without_ages(self.series, site, bytes);
-            return Change {
-                bytes,
-                variance,
-                fitted_bytes: bytes,
-                fitted_variance: variance,
-                ..Change::default()
-            };
+            return Change { bytes, variance, fitted_bytes: bytes, fitted_variance: variance, ..Change::default() };
         };
         let kept = cohort.get(&site).copied().unwrap_or_default();
         // What most moments scatter by is load, which no count of samples knows of.
@@ -112,39 +127,47 @@ impl<'a> Window<'a> {
         self.cohort.as_ref().map(|cohort| cohort.get(&site).copied().unwrap_or_default())
     }
 
-    /// By how much what the sites count grew, by the allocator's own account, and one standard error. Where that is
-    /// missing: by their sum.
-    pub(super) fn heap(&self) -> (f64, f64) {
-        let (first, last) = self.ends();
-        match self.heap_bytes() {
-            Some(bytes) => (bytes, self.young_variance().sqrt() + self.load_error()),
-            None => {
-                let variance = first.sum(|held| held.variance) + last.sum(|held| held.variance);
-                (last.sum(|held| held.bytes) - first.sum(|held| held.bytes), variance.sqrt())
-            }
+    /// By how much what the sites count grew, by the allocator's own account. Where that is missing: by their
+    /// sum.
+    pub(super) fn heap(&self) -> Heap {
+        if let Some(all) = self.exact_bytes() {
+            let (young, variance) = self.young(0.0);
+            return Heap {
+                bytes: all - young,
+                young_error: variance.sqrt(),
+                load_error: self.load_error(),
+                is_exact: true,
+            };
         }
-    }
-
-    fn heap_bytes(&self) -> Option<f64> {
         let (first, last) = self.ends();
-        let all = last.live_bytes? as f64 - first.live_bytes? as f64;
-        Some(all - (last.young.bytes - first.young.bytes))
+        let variance = first.sum(|held| held.variance) + last.sum(|held| held.variance);
+        let bytes = last.sum(|held| held.bytes) - first.sum(|held| held.bytes);
+        Heap { bytes, young_error: 0.0, load_error: variance.sqrt(), is_exact: false }
     }
 
-    /// Of an exact number of which nothing is taken off as too young.
+    fn exact_bytes(&self) -> Option<f64> {
+        let (first, last) = self.ends();
+        Some(last.live_bytes? as f64 - first.live_bytes? as f64)
+    }
+
+    /// The change of work in flight, and its variance. One that may be chance is believed in part only: as it is, it
+    /// would add the noise of all that is in flight.
+    fn young(&self, believed_share: f64) -> (f64, f64) {
+        let (first, last) = self.ends();
+        let (bytes, variance) = (last.young.bytes - first.young.bytes, first.young.variance + last.young.variance);
+        let share = if bytes.abs() > YOUNG_SIGMA * variance.sqrt() { 1.0 } else { believed_share };
+        (share * bytes, share * variance)
+    }
+
+    /// What load does to an exact number.
     fn load_error(&self) -> f64 {
-        if self.cohort.is_some() {
-            return 0.0;
-        }
         let exact: Option<Vec<f64>> =
             self.series.iter().map(|moment| moment.live_bytes.map(|bytes| bytes as f64)).collect();
         let scatter = exact.and_then(|bytes| scatter(self.series, &bytes));
-        scatter.map_or(0.0, |scatter| (2.0 * scatter.of_a_moment).sqrt())
-    }
-
-    fn young_variance(&self) -> f64 {
-        let (first, last) = self.ends();
-        first.young.variance + last.young.variance
+        // Where ages are not known, all of the load is in it.
+        let known = self.cohort.is_some();
+        let variance = scatter.map_or(0.0, |s| if known { s.of_most_moments } else { s.of_a_moment });
+        (2.0 * variance).sqrt()
     }
 
     /// Growth and its variance. What stayed was sampled once and is in both moments: only what came and what went

@@ -117,9 +117,11 @@ fn right(makers: impl Fn() -> Vec<Maker>, by_seconds: f64, bytes_per_second: f64
 #[test]
 fn leaks_are_first_within_a_quarter_and_stay_named() {
     for object_bytes in [16.0, 1_024.0, 131_072.0] {
-        let (first, growth, steady) =
-            right(|| vec![maker(object_bytes, FOR_EVER, |_| 2e5)], 140.0, 2e5);
-        assert!(first >= SEEDS - 1 && growth >= SEEDS - 2 && steady >= SEEDS - 3, "{object_bytes}: {first} {growth} {steady}");
+        let (first, growth, steady) = right(|| vec![maker(object_bytes, FOR_EVER, |_| 2e5)], 160.0, 2e5);
+        assert!(
+            first >= SEEDS - 1 && growth >= SEEDS - 2 && steady >= SEEDS - 3,
+            "{object_bytes}: {first} {growth} {steady}"
+        );
     }
 }
 
@@ -127,7 +129,7 @@ fn leaks_are_first_within_a_quarter_and_stay_named() {
 fn a_leak_that_starts_later_has_its_own_beginning() {
     for onset in [60.0, 120.0] {
         let leak = move || vec![maker(1_024.0, FOR_EVER, move |now| if now < onset { 0.0 } else { 2e5 })];
-        let (first, growth, steady) = right(leak, onset + 110.0, 2e5);
+        let (first, growth, steady) = right(leak, onset + 130.0, 2e5);
         assert!(first >= SEEDS - 1 && growth >= SEEDS - 5 && steady >= SEEDS - 4, "{onset}: {first} {growth} {steady}");
     }
 }
@@ -138,31 +140,34 @@ fn a_warm_up_beside_a_leak_is_left_behind() {
         let warm = maker(8_192.0, FOR_EVER, |now| if now < 40.0 { 1e6 } else { 0.0 });
         vec![maker(1_024.0, FOR_EVER, |_| 2e5), warm]
     };
-    let (first, growth, _) = right(both, 150.0, 2e5);
+    let (first, growth, _) = right(both, 170.0, 2e5);
     assert!(first >= SEEDS - 2 && growth >= SEEDS - 6, "{first} {growth}");
 }
 
 #[test]
 fn a_site_that_warms_up_and_then_leaks_is_told_by_its_leak() {
     let leak = || vec![maker(1_024.0, FOR_EVER, |now| if now < 30.0 { 2e6 } else { 2e5 })];
-    let (first, growth, _) = right(leak, 160.0, 2e5);
+    let (first, growth, _) = right(leak, 190.0, 2e5);
     assert!(first >= SEEDS - 2 && growth >= SEEDS - 8, "{first} {growth}");
 }
 
 #[test]
 fn a_leak_under_a_wave_of_work_is_told() {
     let wave = |now: f64| 12e6 * (1.0 - (now / 16.0).cos());
-    let (first, growth, _) =
-        right(|| vec![maker(1_024.0, FOR_EVER, |_| 2e5), maker(16_384.0, 1.0, wave)], 150.0, 2e5);
+    let (first, growth, _) = right(|| vec![maker(1_024.0, FOR_EVER, |_| 2e5), maker(16_384.0, 1.0, wave)], 180.0, 2e5);
     assert!(first >= SEEDS - 2 && growth >= SEEDS - 8, "{first} {growth}");
 }
 
 #[test]
 fn what_does_not_leak_is_never_named() {
     type Named = (&'static str, fn() -> Vec<Maker>);
-    let programs: [Named; 9] = [
+    let programs: [Named; 11] = [
         ("churn", Vec::new),
         ("a cache that fills", || vec![maker(4_096.0, FOR_EVER, |now| if now < 75.0 { 5.4e5 } else { 0.0 })]),
+        ("one that fills slowly", || vec![maker(4_096.0, FOR_EVER, |now| if now < 110.0 { 2e5 } else { 0.0 })]),
+        ("one that fills later", || {
+            vec![maker(4_096.0, FOR_EVER, |now| if (50.0..120.0).contains(&now) { 4e5 } else { 0.0 })]
+        }),
         ("one that is replaced from then on", || vec![maker(4_096.0, 75.0, |_| 5.4e5)]),
         ("one of random keys", || vec![maker(4_096.0, FOR_EVER, |now| 1.5e6 * (-now / 27.0).exp())]),
         ("a warm-up", || vec![maker(4_096.0, FOR_EVER, |now| if now < 45.0 { 2e6 } else { 0.0 })]),
