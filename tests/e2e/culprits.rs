@@ -4,23 +4,26 @@
 use std::thread;
 use std::time::Duration;
 
-use heapline_tests::hosts::{HOSTS, Host, IN_TESTS, observe};
+use heapline_tests::hosts::{GROWTH_TOLERANCE, HOSTS, IN_TESTS, Outcome, observe};
 
 /// Long enough for what leaks from the start; the whole of it is waited only for what is never to be named.
 const LIMIT: Duration = Duration::from_secs(165);
+/// Growth rests on some forty samples when it is told first: one in about thirty is further off than the tolerance.
+const FAR_OFF_MAX: usize = 2;
+/// None is as far off as this.
+const ERROR_MAX: f64 = 0.5;
 
 #[test]
 fn what_leaks_is_named_and_what_does_not_is_not() {
-    let faults: Vec<String> = thread::scope(|scope| {
-        let observed: Vec<_> = HOSTS[..IN_TESTS].iter().map(|host| scope.spawn(move || faults(host))).collect();
-        observed.into_iter().flat_map(|observed| observed.join().expect("observed")).collect()
+    let outcomes: Vec<Outcome> = thread::scope(|scope| {
+        let hosts = HOSTS[..IN_TESTS].iter();
+        let observed: Vec<_> = hosts.map(|host| scope.spawn(move || observe(host, LIMIT, true))).collect();
+        observed.into_iter().map(|observed| observed.join().expect("observed").expect("it runs")).collect()
     });
-    assert_eq!(faults, Vec::<String>::new());
-}
-
-fn faults(host: &Host) -> Vec<String> {
-    match observe(host, LIMIT, true) {
-        Ok(outcome) => outcome.faults().into_iter().map(|fault| format!("{}: {fault}", host.name)).collect(),
-        Err(error) => vec![format!("{}: {error}", host.name)],
-    }
+    let wrong: Vec<_> =
+        outcomes.iter().filter(|o| !o.naming_faults().is_empty()).map(|o| (o.host.name, o.naming_faults())).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    let errors: Vec<_> = outcomes.iter().filter_map(|o| Some((o.host.name, o.growth_error()?))).collect();
+    let far_off = errors.iter().filter(|(_, error)| *error > GROWTH_TOLERANCE).count();
+    assert!(far_off <= FAR_OFF_MAX && errors.iter().all(|(_, error)| *error < ERROR_MAX), "{errors:?}");
 }

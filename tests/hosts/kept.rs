@@ -47,6 +47,7 @@ pub(crate) fn ordered_map(ground: &'static Ground) {
     ground.every(270, |number| index(&mut by_time, number));
 }
 
+#[expect(clippy::vec_box, reason = "the box is the leak")]
 #[inline(never)]
 fn note(notes: &mut Vec<Box<[u8; 16]>>) {
     notes.push(Box::new([3; 16]));

@@ -94,7 +94,7 @@ pub(crate) fn inlined_helper(ground: &'static Ground) {
 fn descend(kept: &mut Vec<Vec<u8>>, depth: u64) {
     if depth == 0 {
         kept.push(vec![4; 2_048]);
-    } else if depth % 2 == 0 {
+    } else if depth.is_multiple_of(2) {
         descend(kept, depth - 1);
         black_box(&kept);
     } else {

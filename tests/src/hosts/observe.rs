@@ -59,6 +59,14 @@ impl Outcome {
 
     /// What is not as it should be; empty when all is.
     pub fn faults(&self) -> Vec<String> {
+        let mut faults = self.naming_faults();
+        let off = self.growth_error().filter(|error| *error > super::GROWTH_TOLERANCE);
+        faults.extend(off.map(|error| format!("growth is {:.0}% off", error * 100.0)));
+        faults
+    }
+
+    /// The same of names alone.
+    pub fn naming_faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if !self.wrong.is_empty() {
             faults.push(format!("names {}", self.wrong.join(", ")));
@@ -66,21 +74,18 @@ impl Outcome {
         if self.asked == 0 {
             faults.push("gives no answer".to_owned());
         }
-        if self.host.culprits.is_empty() {
-            return faults;
-        }
-        if self.all_told_after.is_none() {
+        if !self.host.culprits.is_empty() && self.all_told_after.is_none() {
             faults.push("does not name all that leaks".to_owned());
         }
-        if self.host.has_growth {
-            for (what, ratios) in [("growth", self.growth_ratios), ("rate", self.rate_ratios)] {
-                let (first, last) = ratios.unwrap_or((0.0, 0.0));
-                if [first, last].iter().any(|ratio| (ratio - 1.0).abs() > super::GROWTH_TOLERANCE) {
-                    faults.push(format!("{what} {first:.2}, then {last:.2}, of the truth"));
-                }
-            }
-        }
         faults
+    }
+
+    /// The largest of the errors of growth and rate, at first and at the end, as a share of the truth; `None` where that
+    /// cannot be told, or nothing was.
+    pub fn growth_error(&self) -> Option<f64> {
+        let ratios = [self.growth_ratios, self.rate_ratios].into_iter().flatten().filter(|_| self.host.has_growth);
+        let errors = ratios.flat_map(|(first, last)| [first, last]).map(|ratio| (ratio - 1.0).abs());
+        errors.max_by(f64::total_cmp)
     }
 
     fn hear(&mut self, answer: &Value, seconds: f64, leaked_bytes: impl Fn(f64) -> f64) {
