@@ -15,6 +15,8 @@ const CONSISTENT_SIGMA: f64 = 4.0;
 
 /// Standard errors by which work in flight must have changed to be taken off the heap's growth.
 const YOUNG_SIGMA: f64 = 3.0;
+/// Standard errors by which some moment must differ for the load not to be level.
+const WAVE_SIGMA: f64 = 4.0;
 /// The part of a lesser change that is believed: a load that is not seen to change is about level.
 const YOUNG_BELIEVED_SHARE: f64 = 0.3;
 
@@ -155,8 +157,24 @@ impl<'a> Window<'a> {
     fn young(&self, believed_share: f64) -> (f64, f64) {
         let (first, last) = self.ends();
         let (bytes, variance) = (last.young.bytes - first.young.bytes, first.young.variance + last.young.variance);
-        let share = if bytes.abs() > YOUNG_SIGMA * variance.sqrt() { 1.0 } else { believed_share };
+        let is_sure = bytes.abs() > YOUNG_SIGMA * variance.sqrt();
+        let share = if is_sure {
+            1.0
+        } else if self.has_waves() {
+            believed_share.ceil()
+        } else {
+            believed_share
+        };
         (share * bytes, share * variance)
+    }
+
+    /// Whether work in flight was beyond doubt more or less at some time than at the start.
+    fn has_waves(&self) -> bool {
+        let first = self.series[0].young;
+        self.series.iter().any(|moment| {
+            let variance = first.variance + moment.young.variance;
+            (moment.young.bytes - first.bytes).abs() > WAVE_SIGMA * variance.sqrt()
+        })
     }
 
     /// What load does to an exact number.
