@@ -4,7 +4,7 @@ PARTS := target/parts
 export HEAPLINE_SKIPPED := $(CURDIR)/target/skipped.txt
 export PATH := $(CURDIR)/$(PARTS)/bin:$(PATH)
 
-.PHONY: run build test lint bench bench-agent drill fuzz soak dashboards
+.PHONY: run build test lint bench bench-agent drill culprits fuzz soak dashboards
 
 run: build ## Start the upload server with the agent inside, and print a curl line to paste.
 	@exec target/release/heapline-upload $(ARGS)
@@ -56,6 +56,10 @@ soak: ## The longer forms: 200 kills, 100,000 uploads, a million stored files, t
 	HEAPLINE_SOAK=1 $(CARGO) test --release --workspace --exclude heapline-fuzz --test upload_crash --test upload_memory -- --nocapture
 	HEAPLINE_STORED_FILES=1000000 $(CARGO) test --release --workspace --exclude heapline-fuzz --test start -- --nocapture
 	fuzz/run 600
+
+culprits: ## Host programs that leak in one way each, and some that do not: what each is told. Twelve minutes.
+	$(CARGO) build --release --workspace
+	target/release/culprits $(ARGS)
 
 dashboards: ## Rules and dashboards against promtool and a real Prometheus.
 	tests/parts/install monitoring

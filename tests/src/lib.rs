@@ -11,6 +11,7 @@ pub mod form;
 pub mod form_page;
 pub mod gopprof;
 pub mod growthbook;
+pub mod hosts;
 pub mod http;
 pub mod kafka;
 pub mod load;

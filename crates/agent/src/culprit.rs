@@ -3,8 +3,8 @@
 //! A profile is grouped by `site` (the frame that is the user's), a series of such `Moment`s is compared by
 //! `growth`, and `report` is what `/culprits` and `heapline diff` say. Everything here is pure.
 
-mod frame;
 mod growth;
+mod held;
 mod report;
 mod ring;
 mod site;
@@ -12,8 +12,8 @@ mod site;
 use std::io::Read;
 
 pub use crate::profile::decode::DecodeError;
-pub(crate) use frame::{Rank, rank as rank_of};
-pub(crate) use growth::{Moment, rank};
+pub(crate) use growth::{Cohort, Patience, Ranking, rank};
+pub(crate) use held::{Held, Moment};
 pub use report::{Culprit, Report, StackFrame};
 pub(crate) use ring::{MOMENTS_BYTES_MAX, MOMENTS_MAX, Ring};
 pub(crate) use site::{Grouped, SITES_MAX, Sites};
@@ -60,5 +60,5 @@ pub fn diff(mut before: impl Read, mut after: impl Read) -> Result<Report, Decod
     };
     let (_, before) = group(&mut before)?;
     let (newest, after) = group(&mut after)?;
-    Ok(Report::new(&rank(&[&before, &after]), &newest))
+    Ok(Report::new(&rank(&[&before, &after], Patience::NONE, &mut |_| None), &newest))
 }

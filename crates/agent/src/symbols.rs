@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 mod debug_file;
 mod dwarf;
-pub(crate) mod names;
+mod names;
 mod object_file;
 pub(crate) mod object_state;
+pub(crate) mod owner;
 mod pages;
 pub(crate) mod resolve;
 mod symbol_table;
@@ -27,7 +28,7 @@ pub(crate) struct Frame {
 impl Frame {
     /// Of Rust's own library. Line tables alone name an inlined call without its path: then its file tells.
     fn is_standard_library(&self) -> bool {
-        names::is_standard_library(&self.function)
+        owner::is_standard_library(&self.function)
             || !self.function.contains("::") && self.file.starts_with("/rustc/") && self.file.contains("/library/")
     }
 }
@@ -68,7 +69,7 @@ pub(crate) struct Symbols {
 impl Symbols {
     pub(crate) fn insert(&mut self, address: u64, location: Location) {
         let owner = match location.frames.last() {
-            Some(outermost) if names::is_allocator(&outermost.function) => Owner::Allocator,
+            Some(outermost) if owner::is_allocator(&outermost.function) => Owner::Allocator,
             Some(_) if location.frames.iter().all(Frame::is_standard_library) => Owner::StandardLibrary,
             _ => Owner::Program,
         };

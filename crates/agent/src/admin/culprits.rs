@@ -17,7 +17,11 @@ pub(super) async fn culprits(profiler: &Profiler, query: &str) -> Answer {
         Ok(asked) => asked,
         Err(message) => return pprof::error(StatusCode::BAD_REQUEST, message),
     };
-    match profiler.culprits(since).await {
+    let report = match since {
+        None => profiler.culprits(SINCE_DEFAULT).await,
+        Some(since) => profiler.culprits_since(since).await,
+    };
+    match report {
         Ok(report) if as_text => text(StatusCode::OK, report.to_string()),
         Ok(report) => match serde_json::to_vec_pretty(&report) {
             Ok(json) => typed("application/json", json),
@@ -30,10 +34,10 @@ pub(super) async fn culprits(profiler: &Profiler, query: &str) -> Answer {
     }
 }
 
-fn parse_query(query: &str) -> Result<(Duration, bool), &'static str> {
+fn parse_query(query: &str) -> Result<(Option<Duration>, bool), &'static str> {
     let since = match parameter(query, "since").map(quantity::parse_duration) {
-        None => SINCE_DEFAULT,
-        Some(Ok(since)) if !since.is_zero() => since,
+        None => None,
+        Some(Ok(since)) if !since.is_zero() => Some(since),
         Some(_) => return Err("since must be a time such as 90s, 10m or 2h"),
     };
     if parameter(query, "base").is_some() {
@@ -52,8 +56,8 @@ mod tests {
 
     #[test]
     fn parameters() {
-        assert_eq!(parse_query(""), Ok((SINCE_DEFAULT, false)));
-        assert_eq!(parse_query("since=10m&format=text"), Ok((Duration::from_secs(600), true)));
+        assert_eq!(parse_query(""), Ok((None, false)));
+        assert_eq!(parse_query("since=10m&format=text"), Ok((Some(Duration::from_secs(600)), true)));
         for wrong in ["since=", "since=0s", "since=ten", "format=xml", "base=1"] {
             assert!(parse_query(wrong).is_err(), "{wrong}");
         }

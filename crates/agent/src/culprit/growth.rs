@@ -1,16 +1,30 @@
-//! Growth of call sites over a series of moments, and which of it is beyond the sampler's noise.
+//! Growth of call sites over a series of moments, and which of it is a leak's.
 //!
-//! A sampled object of size `s` was kept with the chance `p = 1 - exp(-s / period)` and stands for `s / p` bytes; the
-//! variance of that estimate is `s² (1 - p) / p²`, which sums to `B s / (exp(s / period) - 1)` over a site that holds
-//! `B` bytes in objects of `s` (Horvitz-Thompson; jemalloc's doc_internal/PROFILING_INTERNALS.md has the chance).
+//! **The sampler's error.** A sampled object of size `s` was kept with the chance `p = 1 - exp(-s / period)` and stands for
+//! `s / p` bytes; the variance of that estimate is `s² (1 - p) / p²`, which sums to `B s / (exp(s / period) - 1)` over a
+//! site that holds `B` bytes in objects of `s` (Horvitz-Thompson; jemalloc's doc_internal/PROFILING_INTERNALS.md has the
+//! chance). What lived through both ends of a window is in both with the same samples: only what came and what went
+//! counts ([`window`]).
 //!
-//! Two moments share the objects that lived through both, so that the variance of a difference lies between that of the
-//! growth alone and that of both moments. A series says where: see [`variance`].
+//! **The heap's own account** is exact: what the sites' sum misses of it is shared out by their variances.
+//!
+//! **Shape.** A site is judged since its rate last changed ([`steady`]): a warm-up, or the quiet time before, is left
+//! behind. It must have grown for a while, to the end, in more than one step, by what came to stay; and the heap must
+//! have grown with it.
 
-use std::collections::HashMap;
+mod steady;
+#[cfg(test)]
+mod tests;
+mod variance;
+mod window;
+
+use std::collections::BTreeMap;
 
 use super::State;
-use crate::profile::model::Count;
+use super::held::{Held, Moment};
+use steady::Stretch;
+pub(crate) use window::Cohort;
+use window::{Change, Window};
 
 /// Standard errors at which growth is named: beyond what chance does among hundreds of sites that only churn.
 const NAMING_SIGMA: f64 = 3.5;
@@ -18,36 +32,31 @@ const NAMING_SIGMA: f64 = 3.5;
 const TOLD_SIGMA: f64 = 1.96;
 /// Less growth than this is not named, bytes.
 const GROWTH_BYTES_MIN: f64 = 65_536.0;
-/// The share of the growth that must lie in the second half of the time: what filled up and stopped is no culprit.
-const RECENT_SHARE_MIN: f64 = 0.2;
-/// The share of the growth that must be left without its largest step: a table that was resized once is no culprit.
-const STEADY_SHARE_MIN: f64 = 0.25;
 /// The share of what was named that the whole heap must have grown by: bytes that move are no growth.
-const HEAP_SHARE_MIN: f64 = 0.3;
-/// Moments in a series that is judged as one: fewer are two profiles compared.
-const SERIES_MIN: usize = 5;
-/// The assumed period of a profile that does not say it, bytes.
-const PERIOD_BYTES_DEFAULT: u64 = 512 << 10;
+const HEAP_SHARE_MIN: f64 = 0.4;
+/// The share of all growth from which on a site's shape is the heap's own, which is known exactly.
+const DOMINANT_SHARE: f64 = 0.7;
+/// What the second half of the time must have of the first half's growth: what fills up slows down.
+const SLOWED_SHARE_MIN: f64 = 0.6;
+/// A change of rate this soon after the start is the start, seconds.
+const START_SECONDS: f64 = 30.0;
+/// Bytes of one sample where nothing else is known.
+const QUANTUM_BYTES: f64 = 524_288.0;
 
-/// What a site holds at one moment: estimates, and the variance of the bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Held {
-    pub(crate) bytes: f64,
-    objects: f64,
-    variance: f64,
-    /// Of what was ever allocated, where that is counted.
-    alloc: Option<(f64, f64)>,
-    /// Bytes squared that one more sample would have added.
-    sample_variance: f64,
+/// How long growth must have gone on before it is named, seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// From the start of the process on: nearly everything warms up.
+    pub(crate) from_start_seconds: f64,
+    /// Later.
+    pub(crate) later_seconds: f64,
 }
 
-/// All sites at one moment.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Moment {
-    pub(crate) seconds: f64,
-    /// Exact, where the allocator says it.
-    live_bytes: Option<u64>,
-    held: HashMap<u32, Held>,
+impl Patience {
+    /// What fills within two minutes of the start, or a minute and a quarter later on, and stops, is never named.
+    pub(crate) const USUAL: Patience = Patience { from_start_seconds: 145.0, later_seconds: 90.0 };
+    /// For two profiles, or a time that a person asks for.
+    pub(crate) const NONE: Patience = Patience { from_start_seconds: 0.0, later_seconds: 0.0 };
 }
 
 /// What a series of moments says.
@@ -68,213 +77,199 @@ pub(crate) struct Growth {
     pub(crate) bytes: f64,
     pub(crate) low: f64,
     pub(crate) high: f64,
+    /// Since its rate last changed.
+    pub(crate) bytes_per_second: f64,
 }
 
 impl Ranking {
-    /// The same over another time.
-    pub(crate) fn over(self, window_seconds: f64) -> Ranking {
-        Ranking { window_seconds, ..self }
+    /// Nothing can be said.
+    pub(crate) fn nothing(window_seconds: f64) -> Ranking {
+        Ranking { state: State::NotEnoughEvidence, window_seconds, culprits: Vec::new(), grown_bytes: 0.0 }
     }
 }
 
-impl Held {
-    pub(super) fn add(&mut self, inuse: Count, alloc: Option<Count>, period_bytes: u64) {
-        let sampled = variance_of(inuse, period_bytes);
-        self.bytes += inuse.bytes;
-        self.objects += inuse.objects;
-        self.variance += sampled;
-        if let Some(alloc) = alloc {
-            let (bytes, variance) = self.alloc.unwrap_or_default();
-            self.alloc = Some((bytes + alloc.bytes, variance + variance_of(alloc, period_bytes)));
-        }
-        if inuse.bytes > 0.0 && sampled > 0.0 {
-            let of_one = sampled * sample_share(inuse, period_bytes);
-            self.sample_variance = self.sample_variance.max(of_one);
-        }
-    }
+/// What a site is taken for.
+enum Judgement {
+    Quiet,
+    /// It may become a culprit.
+    Doubtful,
+    Culprit {
+        /// The number of the moment.
+        from: usize,
+    },
 }
 
-impl Moment {
-    pub(crate) fn new(seconds: f64, live_bytes: Option<u64>, held: HashMap<u32, Held>) -> Moment {
-        Moment { seconds, live_bytes, held }
-    }
-
-    fn of(&self, site: u32) -> Held {
-        self.held.get(&site).copied().unwrap_or_default()
-    }
-
-    fn sites(&self) -> impl Iterator<Item = u32> {
-        self.held.keys().copied()
-    }
-
-    fn sum(&self, of: impl Fn(&Held) -> f64) -> f64 {
-        self.held.values().map(of).sum()
-    }
-
-    /// About the memory held.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        size_of::<Moment>() + self.held.capacity() * (size_of::<(u32, Held)>() + 1)
-    }
-}
-
-/// Ranks the sites by their growth from the first moment to the last; what lies between says how steady it was.
-/// The cost is linear in moments and sites.
-pub(crate) fn rank(series: &[&Moment]) -> Ranking {
-    let (Some(first), Some(last)) = (series.first(), series.last()) else { return nothing(0.0) };
-    let window_seconds = (last.seconds - first.seconds).max(0.0);
+/// Ranks the sites by their growth up to the last moment, since the first of those that are named began to grow as
+/// they do. `cohort` says what lives now of what the sites held at a moment, and `None` where ages are not
+/// known. The cost is linear in moments and sites; `cohort` is asked twice for each distinct beginning.
+pub(crate) fn rank(
+    series: &[&Moment],
+    patience: Patience,
+    cohort: &mut dyn FnMut(&Moment) -> Option<Cohort>,
+) -> Ranking {
+    let (Some(first), Some(last)) = (series.first(), series.last()) else { return Ranking::nothing(0.0) };
     if series.len() < 2 {
-        return nothing(window_seconds);
+        return Ranking::nothing(0.0);
     }
-    let mut ranking = Ranking { state: State::Flat, ..nothing(window_seconds) };
-    let mut is_doubtful = false;
-    for site in last.sites() {
-        let bytes = last.of(site).bytes - first.of(site).bytes;
-        if bytes <= 0.0 {
-            continue;
-        }
-        ranking.grown_bytes += bytes;
-        if bytes < GROWTH_BYTES_MIN {
-            continue;
-        }
-        let error = variance(series, site, bytes).sqrt();
-        if bytes <= NAMING_SIGMA * error {
-            is_doubtful |= bytes > TOLD_SIGMA * error;
-        } else if lasts(series, site, bytes) && site != u32::MAX {
-            let told = TOLD_SIGMA * error;
-            ranking.culprits.push(Growth { site, bytes, low: bytes - told, high: bytes + told });
+    let whole_seconds = (last.seconds - first.seconds).max(0.0);
+    let mut view = View { series, windows: BTreeMap::new(), cohort };
+    let (mut named, mut is_doubtful) = (Vec::new(), false);
+    let mut sites: Vec<u32> = last.sites().filter(|site| *site != u32::MAX).collect();
+    sites.sort_unstable();
+    for site in sites {
+        match view.judge(site, patience) {
+            Judgement::Quiet => {}
+            Judgement::Doubtful => is_doubtful = true,
+            Judgement::Culprit { from } => named.push((site, from)),
         }
     }
-    ranking.culprits.sort_by(|one, other| other.low.total_cmp(&one.low).then(one.site.cmp(&other.site)));
-    let named: f64 = ranking.culprits.iter().map(|growth| growth.bytes).sum();
-    let heap = heap_growth(first, last);
-    if ranking.culprits.is_empty() {
-        // The heap grows and no site of it can be told from noise yet.
-        let grows = heap > GROWTH_BYTES_MIN && heap > HEAP_SHARE_MIN * ranking.grown_bytes;
-        if is_doubtful && grows {
-            ranking.state = State::NotEnoughEvidence;
-        }
-    } else if heap + heap_error(series) < HEAP_SHARE_MIN * named {
-        ranking.culprits.clear();
+    let from = named.iter().map(|(_, from)| *from).min().unwrap_or(0);
+    let is_level = !named.is_empty() && view.is_level(from, &named);
+    if is_level {
+        named.clear();
+    }
+    let from = if named.is_empty() { 0 } else { from };
+    let grown_bytes = view.grown_bytes(from);
+    let mut culprits: Vec<Growth> = named.into_iter().map(|(site, own)| view.growth(site, from, own)).collect();
+    culprits.sort_by(|one, other| other.low.total_cmp(&one.low).then(one.site.cmp(&other.site)));
+    let state = if !culprits.is_empty() {
+        State::Ok
+    } else if whole_seconds < patience.later_seconds.min(patience.from_start_seconds)
+        || (is_doubtful && view.heap_grows(grown_bytes))
+    {
+        State::NotEnoughEvidence
     } else {
-        ranking.state = State::Ok;
-    }
-    ranking
-}
-
-fn nothing(window_seconds: f64) -> Ranking {
-    Ranking { state: State::NotEnoughEvidence, window_seconds, culprits: Vec::new(), grown_bytes: 0.0 }
-}
-
-/// Exact where both moments are.
-fn heap_growth(first: &Moment, last: &Moment) -> f64 {
-    match (first.live_bytes, last.live_bytes) {
-        (Some(first), Some(last)) => last as f64 - first as f64,
-        _ => last.sum(|held| held.bytes) - first.sum(|held| held.bytes),
-    }
-}
-
-/// One standard error of [`heap_growth`]: what load does to an exact number, sampling to an estimate.
-fn heap_error(series: &[&Moment]) -> f64 {
-    let exact: Option<Vec<f64>> = series.iter().map(|moment| moment.live_bytes.map(|bytes| bytes as f64)).collect();
-    let variance = match exact {
-        Some(bytes) => scatter(series, &bytes).map_or(0.0, |scatter| 2.0 * scatter.of_a_moment),
-        None => series[0].sum(|held| held.variance) + series[series.len() - 1].sum(|held| held.variance),
+        State::Flat
     };
-    variance.sqrt()
+    let window_seconds = (last.seconds - series[from].seconds).max(0.0);
+    Ranking { state, window_seconds, culprits, grown_bytes }
 }
 
-/// The variance of a site's growth.
-///
-/// At most that of both ends, taken as independent. At least that of what grew, were nothing ever freed. In between, the
-/// series decides: for a site that only grows, the scatter of its increments is the variance of their sum; for one
-/// that comes and goes (by sampling or by load), scatter is twice that of one moment. One more sample than was seen
-/// is added, since none seen does not mean none there.
-fn variance(series: &[&Moment], site: u32, growth: f64) -> f64 {
-    let (first, last) = (series[0].of(site), series[series.len() - 1].of(site));
-    let mut ends = first.variance + last.variance;
-    if let (Some((before, before_variance)), Some((after, after_variance))) = (first.alloc, last.alloc) {
-        // What was allocated meanwhile, and what was freed of it or of older things.
-        let allocated = (after_variance - before_variance).max(0.0);
-        let freed_share = ((after - before - growth) / (after - before)).clamp(0.0, 1.0);
-        ends = ends.min(allocated * (1.0 + freed_share));
+/// A series, and its windows as far as they were looked at.
+struct View<'a> {
+    series: &'a [&'a Moment],
+    windows: BTreeMap<usize, Window<'a>>,
+    cohort: &'a mut dyn FnMut(&Moment) -> Option<Cohort>,
+}
+
+impl<'a> View<'a> {
+    /// From a moment of the series on.
+    fn window(&mut self, from: usize) -> &Window<'a> {
+        let (series, cohort) = (self.series, &mut self.cohort);
+        let from = from.min(series.len().saturating_sub(2));
+        self.windows.entry(from).or_insert_with(|| Window::new(&series[from..], cohort(series[from])))
     }
-    let grown = last.variance * (growth / last.bytes).min(1.0);
-    let one_more = first.sample_variance.max(last.sample_variance);
-    let bytes: Vec<f64> = series.iter().map(|moment| moment.of(site).bytes).collect();
-    match scatter(series, &bytes) {
-        None => ends + one_more,
-        Some(scatter) => {
-            scatter.of_increments.max(grown).min(ends.max(grown)).max(2.0 * scatter.of_a_moment) + one_more
+
+    fn judge(&mut self, site: u32, patience: Patience) -> Judgement {
+        let bytes: Vec<f64> = self.series.iter().map(|moment| moment.of(site).bytes).collect();
+        let least = bytes.iter().copied().fold(f64::INFINITY, f64::min);
+        let newest = bytes[bytes.len() - 1];
+        if newest - least < GROWTH_BYTES_MIN {
+            return Judgement::Quiet;
         }
-    }
-}
-
-struct Scatter {
-    /// Of the sum of all increments, were they independent.
-    of_increments: f64,
-    /// Of one moment, were moments independent.
-    of_a_moment: f64,
-}
-
-/// From each moment's distance to the line between its neighbours.
-fn scatter(series: &[&Moment], bytes: &[f64]) -> Option<Scatter> {
-    if series.len() < SERIES_MIN {
-        return None;
-    }
-    let (mut per_second, mut of_a_moment, mut count) = (0.0, 0.0, 0.0);
-    for (three, bytes) in series.windows(3).zip(bytes.windows(3)) {
-        let [before, here, after] = three else { continue };
-        let (left, right) = (here.seconds - before.seconds, after.seconds - here.seconds);
-        if left <= 0.0 || right <= 0.0 {
-            continue;
+        let whole = self.window(0).change(site);
+        let quantum = quantum_bytes(self.series[self.series.len() - 1].of(site), &whole);
+        let mut stretch = Stretch { from: 0, grows_from: 0 };
+        // Without ages, noise makes stretches of its own.
+        if self.window(0).kept(site).is_some() {
+            stretch = steady::latest(self.series, &bytes, quantum);
         }
-        let weight = left / (left + right);
-        let line = bytes[0] * (1.0 - weight) + bytes[2] * weight;
-        let square = (bytes[1] - line).powi(2);
-        per_second += square * (left + right) / (left * right);
-        of_a_moment += square / (1.0 + weight.powi(2) + (1.0 - weight).powi(2));
-        count += 1.0;
+        let from = stretch.from;
+        let change = if from == 0 { whole } else { self.window(from).change(site) };
+        let error = change.variance.sqrt();
+        if change.bytes < GROWTH_BYTES_MIN || change.bytes <= TOLD_SIGMA * error {
+            return Judgement::Quiet;
+        }
+        if change.bytes <= NAMING_SIGMA * error {
+            return Judgement::Doubtful;
+        }
+        if !steady::lasts(&self.series[from..], &bytes[from..], &change)
+            || !self.stays(site, from, &change)
+            || self.slows(from, &change)
+        {
+            return Judgement::Quiet;
+        }
+        let (since, now) = (self.series[stretch.grows_from].seconds, self.series[self.series.len() - 1].seconds);
+        let is_from_start = since <= START_SECONDS;
+        let has_lasted =
+            if is_from_start { now >= patience.from_start_seconds } else { now - since >= patience.later_seconds };
+        if has_lasted { Judgement::Culprit { from } } else { Judgement::Doubtful }
     }
-    let seconds = series[series.len() - 1].seconds - series[0].seconds;
-    (count > 0.0).then(|| Scatter { of_increments: per_second / count * seconds, of_a_moment: of_a_moment / count })
-}
 
-/// Whether the growth went on to the end, in more than one step.
-fn lasts(series: &[&Moment], site: u32, growth: f64) -> bool {
-    if series.len() < SERIES_MIN {
-        return true;
+    /// By age; where ages are not known, there is nothing to object.
+    fn stays(&mut self, site: u32, from: usize, change: &Change) -> bool {
+        let series = &self.series[from..];
+        let middle = from + steady::middle(series);
+        if middle == from || middle + 1 >= self.series.len() {
+            return true;
+        }
+        let Some(before) = self.window(from).kept(site) else { return true };
+        let Some(meanwhile) = self.window(middle).kept(site) else { return true };
+        steady::stays(change, meanwhile.bytes - before.bytes)
     }
-    let (first, last) = (series[0], series[series.len() - 1]);
-    let half = (first.seconds + last.seconds) / 2.0;
-    let nearest =
-        |one: &&&Moment, other: &&&Moment| (one.seconds - half).abs().total_cmp(&(other.seconds - half).abs());
-    let middle = series.iter().min_by(nearest).unwrap_or(&first);
-    let recent = last.of(site).bytes - middle.of(site).bytes;
-    let steps = series.windows(2).map(|two| two[1].of(site).bytes - two[0].of(site).bytes);
-    let largest = steps.fold(0.0, f64::max);
-    recent >= RECENT_SHARE_MIN * growth && growth - largest >= STEADY_SHARE_MIN * growth
-}
 
-fn period(period_bytes: u64) -> f64 {
-    if period_bytes <= 1 { PERIOD_BYTES_DEFAULT as f64 } else { period_bytes as f64 }
-}
-
-fn variance_of(count: Count, period_bytes: u64) -> f64 {
-    let period = period(period_bytes);
-    let bytes = count.bytes.abs();
-    if count.objects.abs() < f64::MIN_POSITIVE {
-        return bytes * period;
+    /// Whether the heap's growth, if it is this site's, slows down as what fills up does.
+    fn slows(&mut self, from: usize, change: &Change) -> bool {
+        if change.bytes < DOMINANT_SHARE * self.grown_bytes(from) {
+            return false;
+        }
+        if steady::heap_stopped(&self.series[from..]) {
+            return true;
+        }
+        let middle = from + steady::middle(&self.series[from..]);
+        if middle == from || middle + 1 >= self.series.len() {
+            return false;
+        }
+        let first_seconds = self.series[middle].seconds - self.series[from].seconds;
+        let all = self.window(from).heap();
+        let window = self.window(middle);
+        let (recent, seconds) = (window.heap(), window.seconds());
+        let before = all.bytes - recent.bytes;
+        if first_seconds <= 0.0 || seconds <= 0.0 {
+            return false;
+        }
+        let error = (all.young_error + all.load_error + recent.young_error + recent.load_error) / seconds;
+        recent.bytes / seconds + 2.0 * error < SLOWED_SHARE_MIN * before / first_seconds
     }
-    let mean = bytes / count.objects.abs();
-    let exponent = (mean / period).exp_m1();
-    if exponent > 0.0 { bytes * mean / exponent } else { bytes * period }
+
+    /// Whether the heap did not grow with what was named, neither in the whole time nor in its second half: a cache
+    /// that was emptied meanwhile hides no leak for long.
+    fn is_level(&mut self, from: usize, named: &[(u32, usize)]) -> bool {
+        let middle = from + steady::middle(&self.series[from..]);
+        [from, middle].into_iter().all(|from| {
+            let window = self.window(from);
+            let grown: f64 = named.iter().map(|(site, _)| window.change(*site).bytes).sum();
+            let (heap, needed) = (window.heap(), HEAP_SHARE_MIN * grown);
+            // A wave of load must neither hide a leak nor be one.
+            let load_error = if heap.is_exact { heap.load_error.min(needed / 2.0) } else { heap.load_error };
+            heap.bytes - heap.young_error + load_error < needed
+        })
+    }
+
+    fn heap_grows(&mut self, grown_bytes: f64) -> bool {
+        let heap = self.window(0).heap().bytes;
+        heap > GROWTH_BYTES_MIN && heap > HEAP_SHARE_MIN * grown_bytes
+    }
+
+    fn grown_bytes(&mut self, from: usize) -> f64 {
+        let (first, last) = self.window(from).ends();
+        last.sites().map(|site| (last.of(site).bytes - first.of(site).bytes).max(0.0)).sum()
+    }
+
+    fn growth(&mut self, site: u32, from: usize, own: usize) -> Growth {
+        let window = self.window(own);
+        let seconds = window.seconds();
+        let bytes_per_second = if seconds > 0.0 { window.change(site).fitted_bytes / seconds } else { 0.0 };
+        let change = self.window(from).change(site);
+        let told = TOLD_SIGMA * change.fitted_variance.sqrt();
+        let bytes = change.fitted_bytes;
+        Growth { site, bytes, low: (bytes - told).max(0.0), high: bytes + told, bytes_per_second }
+    }
 }
 
-/// One sample's share of a count's variance.
-fn sample_share(count: Count, period_bytes: u64) -> f64 {
-    (1.0 / count.sampled(period_bytes).objects.max(1.0)).min(1.0)
+/// What comes at a time: a sample's worth, or more where objects are larger or come and go.
+fn quantum_bytes(newest: Held, change: &Change) -> f64 {
+    let error = change.variance.sqrt();
+    let of_noise = if error > 0.0 { change.variance / change.bytes.max(error) } else { 0.0 };
+    QUANTUM_BYTES.max(newest.mean_bytes()).max(of_noise)
 }
-
-#[cfg(test)]
-#[path = "growth/tests.rs"]
-mod tests;

@@ -37,7 +37,7 @@ pub struct Culprit {
     pub growth_bytes: i64,
     pub growth_low: i64,
     pub growth_high: i64,
-    /// `growth_bytes` by the window; 0 where the time between two files is not known.
+    /// Since it grows as it does now; 0 where the time between two files is not known.
     pub growth_bytes_per_second: f64,
     /// Of the growth of all sites that grew, 0 to 1.
     pub share: f64,
@@ -66,7 +66,7 @@ impl Report {
             growth_bytes: growth.bytes.round() as i64,
             growth_low: growth.low.round() as i64,
             growth_high: growth.high.round() as i64,
-            growth_bytes_per_second: if window_seconds > 0.0 { growth.bytes / window_seconds } else { 0.0 },
+            growth_bytes_per_second: growth.bytes_per_second,
             share: (growth.bytes / ranking.grown_bytes.max(growth.bytes)).clamp(0.0, 1.0),
             stack: largest.stack.iter().map(StackFrame::from).collect(),
         });
@@ -84,9 +84,9 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let window = format_seconds(self.window_seconds);
         match self.state {
-            "ok" => writeln!(out, "What grew over {window}, beyond doubt:")?,
-            "flat" => return writeln!(out, "Nothing grew beyond the sampler's noise over {window}."),
-            _ => return writeln!(out, "Not enough evidence yet: {window} of samples."),
+            "ok" => writeln!(out, "What grew over {window}, beyond doubt, the surest first:")?,
+            "flat" => return writeln!(out, "Nothing grows as a leak does: {window} looked at."),
+            _ => return writeln!(out, "Not enough evidence yet: {window} looked at."),
         }
         for culprit in &self.culprits {
             writeln!(
@@ -102,7 +102,13 @@ impl fmt::Display for Report {
                 culprit.growth_bytes_per_second / 1024.0,
                 culprit.share * 100.0
             )?;
-            for frame in culprit.stack.iter().take(TEXT_FRAMES_MAX) {
+            if culprit.line == 0 {
+                writeln!(out, "   no line: the program was built without debug = 1 or line-tables-only, or stripped")?;
+            }
+            // One screen: the stack of the first, from the allocation to past the culprit.
+            let shown = if culprit.rank == 1 { culprit.stack.as_slice() } else { &[] };
+            let site = shown.iter().position(|frame| frame.function == culprit.function).unwrap_or(0);
+            for frame in shown.iter().take(TEXT_FRAMES_MAX.max(site + 2)) {
                 writeln!(out, "     {} {}:{}", frame.function, frame.file, frame.line)?;
             }
         }

@@ -1,6 +1,6 @@
 //! Moments kept in memory: close together lately, further apart long ago.
 
-use super::growth::Moment;
+use super::held::Moment;
 
 /// Moments kept. The older half is thinned out when one more comes, so that the time covered doubles each time.
 pub(crate) const MOMENTS_MAX: usize = 48;

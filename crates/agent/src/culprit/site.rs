@@ -1,17 +1,21 @@
 //! Call sites: samples of a profile added up by the frame that is the user's.
 
 use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::frame::{self, Rank};
-use super::growth::Held;
-use crate::profile::model::{Profile, Sample};
-use crate::symbols::{Frame, Symbols};
+use super::held::Held;
+use crate::profile::model::{Mapping, Profile, Sample};
+use crate::symbols::owner::{self, Rank};
+use crate::symbols::{AddressMap, Frame, Symbols};
 
 /// Sites that are told apart, about 160 bytes each. What further ones hold is counted as one site without a name.
 pub(crate) const SITES_MAX: usize = 1 << 14;
 /// Frames of a culprit's stack that are shown.
 const STACK_FRAMES_MAX: usize = 64;
+/// Of the stacks without names, those that an address may be on and still tell where they come from: 1 of so many.
+const TELLING_SHARE: u32 = 2;
 
 /// The sites seen so far, by number.
 #[derive(Debug, Default)]
@@ -19,13 +23,13 @@ pub(crate) struct Sites {
     numbers: HashMap<Key, u32>,
 }
 
-/// Closures of one function share its name, so that their line tells them apart; the lines of other functions do not
-/// matter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    function: Arc<str>,
-    file: Arc<str>,
-    closure_line: u32,
+enum Key {
+    /// Closures of one function share its name, so that their line tells them apart; the lines of other functions do
+    /// not matter.
+    Function { function: Arc<str>, file: Arc<str>, closure_line: u32 },
+    /// A program without symbols: the hash of the addresses, which stay what they are while it runs.
+    Unnamed { stack: u64 },
 }
 
 /// A profile by its sites.
@@ -47,30 +51,36 @@ impl Sites {
     /// Groups the live bytes of a profile. Its stacks may still have the allocator's frames.
     pub(crate) fn group(&mut self, profile: &Profile, symbols: &Symbols) -> Grouped {
         let mut grouped = Grouped::default();
+        let mut unnamed = Vec::new();
         for sample in &profile.samples {
             let Some(at) = site_position(sample, symbols) else {
-                grouped.add(self.number(&unnamed()), sample, profile.period_bytes);
+                unnamed.push(sample);
                 continue;
             };
-            let number = self.number(&at.frame);
-            grouped.add(number, sample, profile.period_bytes);
-            let is_larger = grouped.largest.get(&number).is_none_or(|largest| sample.inuse.bytes > largest.bytes);
-            if is_larger {
-                let stack = frames(sample, symbols).skip(at.first_shown).take(STACK_FRAMES_MAX).cloned().collect();
-                let largest = Largest { bytes: sample.inuse.bytes, site: at.frame, stack };
-                grouped.largest.insert(number, largest);
-            }
+            let number = self.number(key(&at.frame));
+            let stack = || frames(sample, symbols).skip(at.first_shown).take(STACK_FRAMES_MAX).cloned().collect();
+            grouped.add(number, sample, profile.period_bytes, || (at.frame.clone(), stack()));
+        }
+        let seen = seen(&unnamed);
+        for sample in &unnamed {
+            let mut hasher = DefaultHasher::new();
+            sample.stack.hash(&mut hasher);
+            let number = self.number(Key::Unnamed { stack: hasher.finish() });
+            grouped.add(number, sample, profile.period_bytes, || {
+                let is_telling = |address: &&u64| {
+                    let stacks = u32::try_from(unnamed.len()).unwrap_or(u32::MAX);
+                    seen.get(*address).copied().unwrap_or(0) * TELLING_SHARE <= stacks.max(TELLING_SHARE)
+                };
+                let site = sample.stack.iter().find(is_telling).or(sample.stack.first()).copied().unwrap_or(0);
+                let place = |&address: &u64| place(address.saturating_sub(1), &profile.mappings);
+                let from = sample.stack.iter().position(|address| *address == site).unwrap_or(0);
+                (place(&site), sample.stack[from..].iter().take(STACK_FRAMES_MAX).map(place).collect())
+            });
         }
         grouped
     }
 
-    fn number(&mut self, frame: &Frame) -> u32 {
-        let is_closure = frame.function.ends_with("{{closure}}");
-        let key = Key {
-            function: Arc::clone(&frame.function),
-            file: Arc::clone(&frame.file),
-            closure_line: if is_closure { frame.line } else { 0 },
-        };
+    fn number(&mut self, key: Key) -> u32 {
         if self.numbers.len() >= SITES_MAX && !self.numbers.contains_key(&key) {
             return u32::MAX;
         }
@@ -80,9 +90,50 @@ impl Sites {
 }
 
 impl Grouped {
-    fn add(&mut self, number: u32, sample: &Sample, period_bytes: u64) {
+    fn add(&mut self, number: u32, sample: &Sample, period_bytes: u64, describe: impl FnOnce() -> (Frame, Vec<Frame>)) {
         self.held.entry(number).or_default().add(sample.inuse, sample.alloc, period_bytes);
+        if self.largest.get(&number).is_none_or(|largest| sample.inuse.bytes > largest.bytes) {
+            let (site, stack) = describe();
+            self.largest.insert(number, Largest { bytes: sample.inuse.bytes, site, stack });
+        }
     }
+}
+
+fn key(frame: &Frame) -> Key {
+    let is_closure = frame.function.ends_with("{{closure}}");
+    Key::Function {
+        function: Arc::clone(&frame.function),
+        file: Arc::clone(&frame.file),
+        closure_line: if is_closure { frame.line } else { 0 },
+    }
+}
+
+/// How many of some stacks each address is on.
+fn seen(samples: &[&Sample]) -> AddressMap<u32> {
+    let mut seen = AddressMap::default();
+    for sample in samples {
+        let mut addresses = sample.stack.to_vec();
+        addresses.sort_unstable();
+        addresses.dedup();
+        for address in addresses {
+            *seen.entry(address).or_insert(0) += 1;
+        }
+    }
+    seen
+}
+
+/// `program+0x1234`, which `addr2line` and the like take with a copy of the program that has its symbols.
+fn place(address: u64, mappings: &[Mapping]) -> Frame {
+    let mapping = mappings.iter().find(|mapping| mapping.contains(address));
+    let (function, file) = match mapping {
+        Some(mapping) => {
+            let offset = address - mapping.start_address + mapping.file_offset;
+            let object = mapping.filename.rsplit('/').next().unwrap_or_default();
+            (format!("{object}+{offset:#x}"), mapping.filename.as_str())
+        }
+        None => (format!("{address:#x}"), ""),
+    };
+    Frame { function: function.into(), file: file.into(), line: 0 }
 }
 
 struct Position {
@@ -91,16 +142,12 @@ struct Position {
     first_shown: usize,
 }
 
-fn unnamed() -> Frame {
-    Frame { function: "".into(), file: "".into(), line: 0 }
-}
-
 /// The best frame of a stack, the one nearest to the allocation among equals.
 fn site_position(sample: &Sample, symbols: &Symbols) -> Option<Position> {
     let mut best: Option<(Rank, &Frame)> = None;
     let mut first_shown = None;
     for (depth, frame) in frames(sample, symbols).enumerate() {
-        let rank = frame::rank(frame);
+        let rank = owner::rank(frame);
         if rank != Rank::Nothing && first_shown.is_none() {
             first_shown = Some(depth);
         }
@@ -188,7 +235,7 @@ mod tests {
                 (8.0, "shop::send::{{closure}}", Some(60)),
                 (16.0, "worker::pool::grow", Some(7)),
                 (32.0, "rd_kafka_new", Some(9)),
-                (64.0, "", None),
+                (64.0, "0x61", Some(0)),
             ]
         );
         let stack: Vec<_> =
@@ -203,9 +250,28 @@ mod tests {
         let mut numbers: Vec<u32> = Vec::new();
         for line in 0..SITES_MAX as u32 + 2 {
             let frame = Frame { function: "shop::{{closure}}".into(), file: "".into(), line };
-            numbers.push(sites.number(&frame));
+            numbers.push(sites.number(key(&frame)));
         }
         assert_eq!(numbers[SITES_MAX - 1], SITES_MAX as u32 - 1);
         assert_eq!(numbers[SITES_MAX..], [u32::MAX, u32::MAX]);
+    }
+
+    /// A stripped program: what can be said is where in which file, and each stack is a site of its own.
+    #[test]
+    fn stacks_without_names_are_told_by_the_address_that_others_do_not_share() {
+        let mut profile = profile(&[(&[0x1010, 0x1020, 0x1f00], 8.0), (&[0x1010, 0x1030, 0x1f00], 16.0)]);
+        let program = Mapping { start_address: 0x1000, limit_address: 0x2000, ..Mapping::default() };
+        profile.mappings = vec![Mapping { file_offset: 0x400, filename: "/srv/shop".to_owned(), ..program }];
+        let mut sites = Sites::default();
+        let grouped = sites.group(&profile, &Symbols::default());
+        let mut named: Vec<_> = grouped
+            .largest
+            .values()
+            .map(|largest| (&*largest.site.function, &*largest.site.file, largest.stack.len()))
+            .collect();
+        named.sort_unstable();
+        assert_eq!(named, [("shop+0x41f", "/srv/shop", 2), ("shop+0x42f", "/srv/shop", 2)]);
+        let again = sites.group(&profile, &Symbols::default());
+        assert_eq!(grouped.held, again.held);
     }
 }

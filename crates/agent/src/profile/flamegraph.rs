@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::model::{Profile, Sample};
-use crate::culprit::{Rank, rank_of};
 use crate::quantity::format_bytes;
+use crate::symbols::owner::{self, Rank};
 use crate::symbols::{Frame, Symbols};
 
 const PAGE: &str = include_str!("flamegraph/page.html");
@@ -278,7 +278,7 @@ fn root_first(sample: &Sample, symbols: &Symbols, profile: &Profile) -> Vec<Labe
 }
 
 fn label(frame: &Frame) -> Label {
-    let kind = match rank_of(frame) {
+    let kind = match owner::rank(frame) {
         Rank::User => Kind::User,
         Rank::Library | Rank::Plumbing => Kind::Library,
         Rank::Foreign => Kind::Foreign,

@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::live::own_mappings;
 use super::model::Profile;
 use super::profiler::{ProfileError, Profiler, Workshop};
-use crate::culprit::{Grouped, Moment, Report, Ring, Sites, rank};
+use crate::culprit::{Cohort, Grouped, Held, Moment, Patience, Ranking, Report, Ring, Sites, rank};
 use crate::jemalloc::{prof, stats::HeapReader};
+use crate::livetable;
+use crate::symbols::resolve::Resolver;
 
 /// Between two looks, at first.
 const INTERVAL_MIN: Duration = Duration::from_secs(10);
@@ -17,6 +20,10 @@ const LOOKS: u32 = 32;
 const COST_SHARE: u32 = 500;
 /// The longest that the cost of one look puts the next off: the first finds all names, those after it few.
 const COST_WAIT_MAX: Duration = Duration::from_secs(60);
+/// What is younger is work in flight and no site's: the first look is as long after the start.
+const AGE_MIN: Duration = INTERVAL_MIN;
+/// The first moment kept: what a program loads as it starts has its age by then, and comes into no window.
+const SETTLED_SECONDS: f64 = 20.0;
 /// The time without which nothing is said.
 const WINDOW_MIN: Duration = Duration::from_secs(30);
 /// A look that is closer to the one before than this is not kept.
@@ -60,24 +67,43 @@ impl GrowthWatch {
 }
 
 impl Profiler {
-    /// What has grown over the last `since`, or since the first look if that was later.
+    /// What grows, as far as it can be told over the last `since` at most. What has grown for less than two minutes
+    /// since the start, or 80 seconds later on, waits.
     ///
     /// # Errors
     ///
     /// `Disabled` where nothing is sampled; see [`Profiler::profile`].
     pub(crate) async fn culprits(&self, since: Duration) -> Result<Report, ProfileError> {
+        self.grown(since, Patience::USUAL).await
+    }
+
+    /// The same without the wait: somebody asks for this very time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Profiler::culprits`].
+    pub(crate) async fn culprits_since(&self, since: Duration) -> Result<Report, ProfileError> {
+        self.grown(since, Patience::NONE).await
+    }
+
+    async fn grown(&self, since: Duration, patience: Patience) -> Result<Report, ProfileError> {
         if !prof::active() {
             return Err(ProfileError::Disabled);
         }
         self.work(move |shop| {
             let now = Instant::now();
             let (grouped, moment) = see(shop, now)?;
-            let growth = &mut shop.growth;
-            let seconds = growth.seconds(now);
+            let seconds = moment.seconds;
+            let Workshop { resolver, growth, .. } = shop;
             let kept = growth.ring.since(seconds, since.as_secs_f64());
             let series: Vec<&Moment> = kept.iter().chain([&moment]).collect();
-            let spans = series[0].seconds + WINDOW_MIN.as_secs_f64() <= seconds;
-            let ranking = if spans { rank(&series) } else { rank(&[&moment]).over(seconds - series[0].seconds) };
+            let whole_seconds = seconds - series[0].seconds;
+            let ranking = if whole_seconds < WINDOW_MIN.as_secs_f64() {
+                Ranking::nothing(whole_seconds)
+            } else {
+                let sites = &mut growth.sites;
+                rank(&series, patience, &mut |then| cohort(sites, resolver, seconds - then.seconds))
+            };
             let report = Report::new(&ranking, &grouped);
             keep(growth, now, moment);
             Ok(report)
@@ -99,15 +125,42 @@ pub(super) fn look(shop: &mut Workshop) {
 }
 
 fn see(shop: &mut Workshop, now: Instant) -> Result<(Grouped, Moment), ProfileError> {
-    let profile: Profile = shop.capture()?;
+    let seconds = shop.growth.seconds(now);
     let live_bytes = shop.growth.heap.and_then(|reader| reader.read().ok()).map(|heap| heap.allocated);
-    let symbols = shop.resolver.resolve(profile.addresses(), &profile.mappings);
-    let grouped = shop.growth.sites.group(&profile, symbols);
-    let moment = Moment::new(shop.growth.seconds(now), live_bytes, grouped.held.clone());
+    let live_bytes = live_bytes.map(|bytes| bytes.saturating_sub(prof::unprofiled_bytes()));
+    let Some((all, survivors)) = survivors(Duration::ZERO).zip(survivors(AGE_MIN)) else {
+        let profile = shop.capture()?;
+        let symbols = shop.resolver.resolve(profile.addresses(), &profile.mappings);
+        let grouped = shop.growth.sites.group(&profile, symbols);
+        let moment = Moment::new(seconds, live_bytes, grouped.held.clone());
+        return Ok((grouped, moment));
+    };
+    let symbols = shop.resolver.resolve(survivors.addresses(), &survivors.mappings);
+    let grouped = shop.growth.sites.group(&survivors, symbols);
+    let moment = Moment::new(seconds, live_bytes, grouped.held.clone()).of_survivors(Held::of_all(&all));
     Ok((grouped, moment))
 }
 
+/// What lives now of what the sites held so many seconds ago. `None` where there is no live table.
+fn cohort(sites: &mut Sites, resolver: &mut Resolver, seconds: f64) -> Option<Cohort> {
+    let survivors = survivors(AGE_MIN + Duration::from_secs_f64(seconds.max(0.0)))?;
+    let symbols = resolver.resolve(survivors.addresses(), &survivors.mappings);
+    Some(sites.group(&survivors, symbols).held)
+}
+
+/// What has lived for so long already.
+fn survivors(age: Duration) -> Option<Profile> {
+    let live = livetable::current()?;
+    live.tick();
+    let table = live.table();
+    let samples = table.survivors(age.as_secs_f64().round() as u64).samples;
+    Some(Profile { period_bytes: table.period_bytes(), mappings: own_mappings(), samples, ..Profile::default() })
+}
+
 fn keep(growth: &mut GrowthWatch, now: Instant, moment: Moment) {
+    if moment.seconds < SETTLED_SECONDS {
+        return;
+    }
     if growth.newest.is_none_or(|newest| now.duration_since(newest) >= SPACING_MIN) {
         growth.newest = Some(now);
         growth.ring.push(moment);

@@ -33,58 +33,6 @@ pub(crate) fn readable(raw: &str, language: Option<DwLang>) -> String {
     name
 }
 
-/// Whether a [readable] name is an entry point of an allocator: what a program calls for memory.
-pub(crate) fn is_allocator(name: &str) -> bool {
-    const C: [&str; 13] = [
-        "malloc",
-        "calloc",
-        "realloc",
-        "reallocarray",
-        "posix_memalign",
-        "aligned_alloc",
-        "memalign",
-        "valloc",
-        "pvalloc",
-        "mallocx",
-        "rallocx",
-        "xallocx",
-        "smallocx",
-    ];
-    // What is left of jemalloc on a stack where its entry point called it last, and so gave its own frame up.
-    const INNER: [&str; 6] =
-        ["prof_backtrace_impl", "prof_backtrace", "prof_tctx_create", "malloc_default", "imalloc", "do_rallocx"];
-    const RUST: [&str; 3] = ["__rust_", "__rdl_", "__rg_"];
-    let unprefixed = name.strip_prefix("_rjem_").unwrap_or(name);
-    let plain = unprefixed.strip_prefix("je_").unwrap_or(unprefixed);
-    let shim = name.strip_prefix("__rustc::").unwrap_or(name);
-    let is_shim =
-        |prefix| shim.strip_prefix(prefix).is_some_and(|rest| rest.starts_with("alloc") || rest.starts_with("realloc"));
-    C.contains(&plain)
-        || INNER.contains(&plain)
-        || RUST.into_iter().any(is_shim)
-        || name.contains("GlobalAlloc>::")
-        || name.starts_with("operator new")
-}
-
-/// Whether a [readable] name is of Rust's own library: what stands between a program and the allocator when a vector
-/// grows, and is no more telling than Go's `runtime.growslice`, which Go hides as well.
-pub(crate) fn is_standard_library(name: &str) -> bool {
-    let of_library = |path: &str| {
-        let path = path.trim_start_matches(['<', '&', '*', '[', '(', ' ']);
-        let path = ["mut ", "const ", "dyn "].into_iter().fold(path, |path, word| path.trim_start_matches(word));
-        let (head, _) = path.split_once("::")?;
-        // Only the library gives slices and the like methods of their own.
-        let is_builtin = matches!(head.trim_end_matches(['>', ']', ')']), "_" | "T" | "str" | "u8");
-        Some(is_builtin || matches!(head, "alloc" | "core" | "std" | "hashbrown"))
-    };
-    let implemented = name.strip_prefix('<').and_then(|inner| Some((inner, as_position(inner)?)));
-    match implemented {
-        // A trait of the library for a type of the program is the program's; for a `u8` or a `T` it is not.
-        Some((inner, at)) => of_library(&inner[..at]).or_else(|| of_library(&inner[at + 4..])).unwrap_or(false),
-        None => of_library(name).unwrap_or(false),
-    }
-}
-
 /// `rd_kafka_new.part.0` is a piece of `rd_kafka_new`.
 fn without_copy_suffix(name: &str) -> &str {
     const COPIES: [&str; 5] = [".part.", ".constprop.", ".isra.", ".cold", ".lto_priv."];
@@ -170,7 +118,7 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// Where ` as ` stands outside all brackets: `Type as Trait`.
-fn as_position(text: &str) -> Option<usize> {
+pub(super) fn as_position(text: &str) -> Option<usize> {
     let mut depth = 0_i32;
     let mut previous = b' ';
     for (at, byte) in text.bytes().enumerate() {
@@ -251,53 +199,5 @@ mod tests {
     fn a_monstrous_name_is_cut_at_a_character() {
         let name = readable(&"ü".repeat(2000), None);
         assert!(name.len() <= NAME_BYTES_MAX && name.ends_with("ü…"));
-    }
-
-    #[test]
-    fn allocators_are_known_by_their_symbol() {
-        for name in [
-            "malloc",
-            "_rjem_je_malloc_default",
-            "_rjem_calloc",
-            "do_rallocx",
-            "__rustc::__rust_alloc_zeroed",
-            "__rust_realloc",
-            "__rustc::__rg_alloc",
-            "__rdl_alloc",
-            "operator new(unsigned long)",
-            "<tikv_jemallocator::Jemalloc as core::alloc::global::GlobalAlloc>::realloc",
-        ] {
-            assert!(is_allocator(name), "{name}");
-        }
-        for name in ["", "strdup", "shop::malloc", "rd_malloc", "__rust_begin_short_backtrace", "je_things"] {
-            assert!(!is_allocator(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn the_standard_library_is_told_from_the_program() {
-        for name in [
-            "alloc::vec::from_elem",
-            "hashbrown::raw::RawTable::reserve_rehash",
-            "<alloc::vec::Vec<T> as alloc::vec::spec_extend::SpecExtend<shop::Basket>>::spec_extend",
-            "<u8 as alloc::vec::spec_from_elem::SpecFromElem>::from_elem",
-            "<&mut alloc::string::String as core::fmt::Write>::write_str",
-            "<[T] as alloc::slice::Concat<Item>>::concat",
-            "<u8 as <[_]>::to_vec_in::ConvertVec>::to_vec",
-        ] {
-            assert!(is_standard_library(name), "{name}");
-        }
-        for name in [
-            "",
-            "main",
-            "strdup",
-            "shop::alloc::grow",
-            "allocate::now",
-            "<shop::Basket as core::clone::Clone>::clone",
-            "<str as shop::Stage>::apply",
-            "{{closure}}",
-        ] {
-            assert!(!is_standard_library(name), "{name}");
-        }
     }
 }

@@ -12,7 +12,7 @@ use super::dwarf::{self, Call, Split};
 use super::object_file::ObjectFile;
 use super::symbol_table::{self, Symbol};
 use super::unit_index::UnitIndex;
-use super::{Frame, Location, Symbols, names};
+use super::{Frame, Location, Symbols, names, owner};
 use crate::profile::model::Mapping;
 
 /// What the cache of names may hold between two runs. One that grew beyond it is emptied.
@@ -136,7 +136,7 @@ impl Resolver {
         }
         // An allocator inlined into its caller is no part of the program's own calls.
         let inlined = frames.len().saturating_sub(1);
-        if let Some(entry) = frames[..inlined].iter().rposition(|frame| names::is_allocator(&frame.function)) {
+        if let Some(entry) = frames[..inlined].iter().rposition(|frame| owner::is_allocator(&frame.function)) {
             frames.drain(..=entry);
         }
         Location {

@@ -1,6 +1,9 @@
+mod ages;
+
 use std::collections::HashMap;
 
 use super::*;
+use crate::profile::model::Count;
 
 const PERIOD_BYTES: u64 = 512 << 10;
 const MIB: f64 = 1_048_576.0;
@@ -60,8 +63,13 @@ fn moment(seconds: f64, sites: &[Held]) -> Moment {
     Moment::new(seconds, None, (0..).zip(sites.iter().copied()).collect::<HashMap<_, _>>())
 }
 
+/// As two files, or a time that a person asks for, without ages.
+fn compared(series: &[&Moment]) -> Ranking {
+    rank(series, Patience::NONE, &mut |_| None)
+}
+
 fn ranked(series: &[Moment]) -> Ranking {
-    rank(&series.iter().collect::<Vec<_>>())
+    compared(&series.iter().collect::<Vec<_>>())
 }
 
 #[test]
