@@ -46,7 +46,9 @@ fn programs() {
     ];
     for (name, detail, options) in &built {
         toolbox.program(&at(name), options);
-        judge(name, &run(&at(name), &[]), *detail, &[]);
+        // The libraries in it have lines, its own functions have not.
+        let missing: &[&str] = if *detail == Symbols { &["built without debug information"] } else { &[] };
+        judge(name, &run(&at(name), &[]), *detail, missing);
     }
     let from_pie = |name: &str, options: &[&str]| objcopy(options, &at("pie"), &at(name));
     from_pie("zlib", &["--compress-debug-sections=zlib"]);
