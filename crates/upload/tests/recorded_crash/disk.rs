@@ -146,10 +146,19 @@ impl Disk {
                 // A name does not go before the other one that the same rename gives has come.
                 let come: BTreeSet<&str> =
                     kept.iter().filter(|change| change.file.is_some()).map(|change| &*change.path).collect();
-                let possible = |change: &&Change| {
+                let is_possible = |change: &Change| {
                     change.behind.as_deref().is_none_or(|to| come.contains(to) || self.synced.contains_key(to))
                 };
-                let possible: Vec<Change> = kept.iter().filter(possible).cloned().collect();
+                // Where one change of a directory has not come, no later one of it has.
+                let mut ended: BTreeSet<&str> = BTreeSet::new();
+                let mut possible = Vec::new();
+                for change in &kept {
+                    if ended.contains(directory(&change.path)) || !is_possible(change) {
+                        ended.insert(directory(&change.path));
+                    } else {
+                        possible.push(change.clone());
+                    }
+                }
                 settle(&mut names, &possible);
             }
         }
