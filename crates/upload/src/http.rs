@@ -1,6 +1,7 @@
 //! The public port: requests in, answers out.
 
 mod conditional;
+pub(crate) mod direct;
 mod disposition;
 mod files;
 mod range;

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+pub(crate) use commit::Committed;
 pub use commit::{CommitError, Committer};
 pub use id::{FILE_ID_CHARS, FileId};
 pub use meta::FileMeta;

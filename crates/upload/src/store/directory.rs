@@ -61,6 +61,11 @@ impl Directory {
         self.outbox.as_fd()
     }
 
+    /// Whether a sync does anything.
+    pub(crate) fn syncs(&self) -> bool {
+        self.durability == Durability::Fsync
+    }
+
     /// Data and size, as the durability promises.
     pub(crate) fn sync_data(&self, file: &File) -> io::Result<()> {
         match self.durability {
@@ -138,6 +143,8 @@ impl Directory {
         }
         self.finish_delete(id, &doomed)?;
         self.sync_files()?;
+        // The name that it had before it was committed: a journal that still speaks of it would bring it back.
+        self.sync_spool()?;
         Ok(true)
     }
 
