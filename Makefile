@@ -4,7 +4,7 @@ PARTS := target/parts
 export HEAPLINE_SKIPPED := $(CURDIR)/target/skipped.txt
 export PATH := $(CURDIR)/$(PARTS)/bin:$(PATH)
 
-.PHONY: run build test lint bench bench-agent drill culprits fuzz soak dashboards
+.PHONY: run build test lint bench bench-quick bench-agent drill culprits fuzz soak dashboards
 
 run: build ## Start the upload server with the agent inside, and print a curl line to paste.
 	@exec target/release/heapline-upload $(ARGS)
@@ -32,9 +32,15 @@ lint: ## rustfmt, clippy, cargo-deny, promtool, shellcheck: no warning passes.
 	promtool check rules dashboards/prometheus/rules.yml dashboards/prometheus/alerts.yml
 	git ls-files | while read -r f; do head -c 64 "$$f" | grep -qE '^#!.*sh$$' && echo "$$f"; done | xargs shellcheck .ci/run
 
-bench: ## Uploads a second and CPU a gigabyte beside a bare socket loop, in alternating runs.
+bench: ## Throughput, latency, memory and CPU beside the peers and a bare socket loop, in alternating runs; about an hour.
+	crates/bench/peers/build
 	$(CARGO) build --release --workspace
-	target/release/heapline-bench
+	target/release/heapline-bench --write docs/performance.md
+
+bench-quick: ## The first table of it, in three minutes.
+	crates/bench/peers/build
+	$(CARGO) build --release --workspace
+	target/release/heapline-bench --quick
 
 bench-agent: ## What the agent and its profiles cost, beside the same program without it and beside jemalloc_pprof.
 	$(CARGO) build --release --workspace

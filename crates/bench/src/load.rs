@@ -1,20 +1,31 @@
-//! A closed loop of uploads over keep-alive connections: blocking sockets, a thread a connection, one shared body.
+//! Uploads over blocking sockets, a thread a connection: in a closed loop, each connection sending when it was answered,
+//! or in an open one, at a fixed rate of arrivals, where a late answer delays no clock: latency is from the moment at
+//! which an upload was due.
+
+mod histogram;
+mod request;
 
 use std::fmt;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-const BOUNDARY: &str = "----heapline-bench-7f3a9c51d2e84b60";
+pub(crate) use histogram::Histogram;
+pub(crate) use request::{Form, Request};
+
 /// An answer's head and body must fit in this.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// No answer within this time is an error of the run.
-const ANSWER_SECONDS_MAX: u64 = 60;
+const ANSWER_SECONDS_MAX: u64 = 120;
+/// A slow client sends pieces of this size.
+const SLOW_PIECE_BYTES: u64 = 4 * 1024;
+/// A thousand threads need little each.
+const STACK_BYTES: usize = 256 * 1024;
 
 #[derive(Args, Clone)]
 pub(crate) struct Options {
@@ -27,23 +38,24 @@ pub(crate) struct Options {
     /// How a file is sent
     #[arg(long, value_enum, default_value_t = Form::Multipart)]
     pub form: Form,
-    /// Keep-alive connections, a thread each
+    /// Connections, a thread each
     #[arg(long, default_value_t = 64)]
     pub connections: usize,
     /// Bytes of each file
     #[arg(long, default_value_t = 1_363_149)]
-    pub bytes: usize,
+    pub bytes: u64,
     /// Files to send in all
     #[arg(long, default_value_t = 2_000)]
     pub uploads: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Form {
-    /// `POST /upload`, multipart/form-data
-    Multipart,
-    /// `PUT /files/<name>`, the bytes alone
-    Put,
+    /// Arrivals a second, however late the answers are; without it, a connection sends when it was answered
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// A new connection for every upload
+    #[arg(long)]
+    pub close: bool,
+    /// Bytes a second and connection that a slow client sends
+    #[arg(long)]
+    pub slow: Option<u64>,
 }
 
 /// What a run took.
@@ -51,8 +63,7 @@ pub(crate) struct Outcome {
     pub uploads: u64,
     pub file_bytes: u64,
     pub elapsed: Duration,
-    /// Every upload's time, sorted.
-    pub latencies: Vec<Duration>,
+    pub latencies: Histogram,
 }
 
 impl Outcome {
@@ -60,9 +71,12 @@ impl Outcome {
         (self.uploads * self.file_bytes) as f64 / 1e6 / self.elapsed.as_secs_f64()
     }
 
-    pub(crate) fn quantile(&self, share: f64) -> Duration {
-        let last = self.latencies.len().saturating_sub(1);
-        self.latencies.get((last as f64 * share).round() as usize).copied().unwrap_or_default()
+    pub(crate) fn uploads_per_second(&self) -> f64 {
+        self.uploads as f64 / self.elapsed.as_secs_f64()
+    }
+
+    pub(crate) fn quantile_ms(&self, share: f64) -> f64 {
+        self.latencies.quantile(share).as_secs_f64() * 1e3
     }
 }
 
@@ -70,13 +84,14 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} uploads in {:.2} s, {:.0} MB/s, {:.0} uploads/s, p50 {:.1} ms, p99 {:.1} ms",
+            "{} uploads in {:.2} s, {:.0} MB/s, {:.0} uploads/s, p50 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms",
             self.uploads,
             self.elapsed.as_secs_f64(),
             self.megabytes_per_second(),
-            self.uploads as f64 / self.elapsed.as_secs_f64(),
-            self.quantile(0.5).as_secs_f64() * 1e3,
-            self.quantile(0.99).as_secs_f64() * 1e3,
+            self.uploads_per_second(),
+            self.quantile_ms(0.5),
+            self.quantile_ms(0.99),
+            self.quantile_ms(0.999),
         )
     }
 }
@@ -84,94 +99,78 @@ impl fmt::Display for Outcome {
 /// Sends all uploads and waits for every answer; any answer but 201 fails the run.
 pub(crate) fn run(options: &Options) -> io::Result<Outcome> {
     let request = Arc::new(Request::new(options));
-    let left = Arc::new(AtomicU64::new(options.uploads));
+    let next = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let workers: Vec<_> = (0..options.connections)
         .map(|_| {
-            let (request, left, to) = (Arc::clone(&request), Arc::clone(&left), options.to);
-            thread::spawn(move || upload_until_done(to, &request, &left))
+            let worker = Worker { options: options.clone(), request: Arc::clone(&request), started };
+            let next = Arc::clone(&next);
+            thread::Builder::new().stack_size(STACK_BYTES).spawn(move || worker.run(&next))
         })
-        .collect();
-    let mut latencies = Vec::new();
+        .collect::<io::Result<_>>()?;
+    let mut latencies = Histogram::new();
     for worker in workers {
         let worker = worker.join().map_err(|_| io::Error::other("a connection's thread panicked"))?;
-        latencies.extend(worker?);
+        latencies.add(&worker?);
     }
     let elapsed = started.elapsed();
-    latencies.sort_unstable();
-    Ok(Outcome { uploads: options.uploads, file_bytes: options.bytes as u64, elapsed, latencies })
+    Ok(Outcome { uploads: options.uploads, file_bytes: options.bytes, elapsed, latencies })
 }
 
-fn upload_until_done(to: SocketAddr, request: &Request, left: &AtomicU64) -> io::Result<Vec<Duration>> {
-    let mut connection = TcpStream::connect(to)?;
+/// A connection, with what it needs.
+pub(crate) fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let connection = TcpStream::connect(to)?;
     connection.set_nodelay(true)?;
     connection.set_read_timeout(Some(Duration::from_secs(ANSWER_SECONDS_MAX)))?;
-    let mut answer = vec![0; ANSWER_BYTES_MAX];
-    let mut latencies = Vec::new();
-    while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
-        let sent = Instant::now();
-        request.write_to(&mut connection)?;
-        read_created(&mut connection, &mut answer)?;
-        latencies.push(sent.elapsed());
-    }
-    Ok(latencies)
+    Ok(connection)
 }
 
-struct Request {
-    head: Vec<u8>,
-    file: Vec<u8>,
-    tail: Vec<u8>,
+struct Worker {
+    options: Options,
+    request: Arc<Request>,
+    started: Instant,
 }
 
-impl Request {
-    fn new(options: &Options) -> Self {
-        // Bytes that hold no boundary and do not compress.
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let file: Vec<u8> = std::iter::repeat_with(|| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()
-        })
-        .flatten()
-        .take(options.bytes)
-        .collect();
-        let (line, content_type, opening, tail) = match options.form {
-            Form::Put => ("PUT /files/bench.bin", "application/octet-stream".to_owned(), String::new(), String::new()),
-            Form::Multipart => (
-                "POST /upload",
-                format!("multipart/form-data; boundary={BOUNDARY}"),
-                format!(
-                    "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"bench.bin\"\r\n\
-                     Content-Type: application/octet-stream\r\n\r\n"
-                ),
-                format!("\r\n--{BOUNDARY}--\r\n"),
-            ),
-        };
-        let length = opening.len() + file.len() + tail.len();
-        let head = format!(
-            "{line} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: {content_type}\r\n\
-             Content-Length: {length}\r\n\r\n{opening}",
-            options.to, options.token
-        );
-        Self { head: head.into_bytes(), file, tail: tail.into_bytes() }
-    }
-
-    fn write_to(&self, connection: &mut TcpStream) -> io::Result<()> {
-        let mut slices = [IoSlice::new(&self.head), IoSlice::new(&self.file), IoSlice::new(&self.tail)];
-        let mut slices = &mut slices[..];
-        while !slices.is_empty() {
-            let written = connection.write_vectored(slices)?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+impl Worker {
+    fn run(&self, next: &AtomicU64) -> io::Result<Histogram> {
+        let mut latencies = Histogram::new();
+        let mut answer = vec![0; ANSWER_BYTES_MAX];
+        let mut kept = None;
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= self.options.uploads {
+                return Ok(latencies);
             }
-            IoSlice::advance_slices(&mut slices, written);
+            let due = self.wait_until_due(number);
+            let mut connection = match kept.take() {
+                Some(connection) => connection,
+                None => connect(self.options.to)?,
+            };
+            let piece_bytes = if self.options.slow.is_some() { SLOW_PIECE_BYTES } else { u64::MAX };
+            self.request.write_to(&mut connection, number, piece_bytes, |sent| self.dawdle(sent))?;
+            read_created(&mut connection, &mut answer)?;
+            latencies.record(due.elapsed());
+            kept = (!self.options.close).then_some(connection);
         }
-        Ok(())
+    }
+
+    /// In an open loop, the moment at which the upload of this number arrives.
+    fn wait_until_due(&self, number: u64) -> Instant {
+        let Some(rate) = self.options.rate else { return Instant::now() };
+        let due = self.started + Duration::from_secs_f64(number as f64 / rate);
+        sleep(due.saturating_duration_since(Instant::now()));
+        due
+    }
+
+    fn dawdle(&self, sent_bytes: u64) {
+        if let Some(bytes_per_second) = self.options.slow {
+            sleep(Duration::from_secs_f64(sent_bytes as f64 / bytes_per_second.max(1) as f64));
+        }
     }
 }
 
-fn read_created(connection: &mut TcpStream, answer: &mut [u8]) -> io::Result<()> {
+/// Reads an answer to its end, which must be a 201.
+pub(crate) fn read_created(connection: &mut TcpStream, answer: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     loop {
         let read = connection.read(&mut answer[filled..])?;
@@ -184,14 +183,22 @@ fn read_created(connection: &mut TcpStream, answer: &mut [u8]) -> io::Result<()>
         if !text.starts_with("HTTP/1.1 201") {
             return Err(io::Error::other(format!("answered {}", text.lines().next().unwrap_or_default())));
         }
-        let length: usize = text
-            .lines()
-            .filter_map(|line| line.split_once(':'))
-            .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-            .and_then(|(_, value)| value.trim().parse().ok())
-            .ok_or_else(|| io::Error::other("an answer without Content-Length"))?;
-        if filled >= head + 4 + length {
+        let field = |name: &str| {
+            let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+            fields.find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
+        };
+        let length = field("content-length").and_then(|length| length.parse::<usize>().ok());
+        let whole = match length {
+            Some(length) => filled >= head + 4 + length,
+            None => answer[..filled].ends_with(b"0\r\n\r\n"),
+        };
+        if whole {
             return Ok(());
         }
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a rate is a matter of time")]
+pub(crate) fn sleep(time: Duration) {
+    thread::sleep(time);
 }

@@ -1,9 +1,13 @@
-//! Load and comparison: `heapline-bench` alone prints the table; `load` and `floor` are its parts, usable by hand.
+//! Load and comparison: `heapline-bench` alone prints the tables; its other commands are parts, usable by hand.
 
 mod compare;
+mod contender;
 mod floor;
 mod load;
+mod plan;
+mod report;
 mod server;
+mod slow;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,12 +15,12 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(version, about = "Upload load, and Heapline beside a bare socket loop in alternating runs")]
+#[command(version, about = "Upload load, and Heapline beside its peers and a bare socket loop in alternating runs")]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    compare: compare::Options,
+    plan: plan::Options,
 }
 
 #[derive(Subcommand)]
@@ -25,6 +29,8 @@ enum Command {
     Load(load::Options),
     /// Serve as the floor: read and write the bytes, parse nothing but the head
     Floor(FloorOptions),
+    /// Serve as the floor that drops the bytes: what the load generator can do at most
+    Null,
 }
 
 #[derive(Args)]
@@ -41,8 +47,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Command::Load(options)) => load::run(&options).map(|outcome| println!("{outcome}")),
-        Some(Command::Floor(options)) => floor::serve(&options.dir, options.sync),
-        None => compare::run(&cli.compare),
+        Some(Command::Floor(FloorOptions { dir, sync })) => floor::serve(floor::Destination { dir: Some(dir), sync }),
+        Some(Command::Null) => floor::serve(floor::Destination { dir: None, sync: false }),
+        None => plan::run(&cli.plan),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,86 +1,118 @@
-//! A server under test: started, measured through /proc, ended.
+//! A server under test: started, measured through /proc with its children, ended.
 
 use std::io::{self, BufRead, BufReader};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::load::sleep;
 
 /// The token that the upload server is started with.
 pub(crate) const TOKEN: &str = "bench-token";
 
+/// No server takes longer to start.
+const START_TIME_MAX: Duration = Duration::from_secs(10);
+const START_POLL: Duration = Duration::from_millis(1);
+
+/// How to learn where it listens.
+pub(crate) enum Listening {
+    /// It prints a line.
+    Line(fn(&str) -> Option<SocketAddr>),
+    /// It was told.
+    At(SocketAddr),
+}
+
 pub(crate) struct Server {
     child: Child,
     pub address: SocketAddr,
+    pub ready_after: Duration,
 }
 
 impl Server {
-    /// The floor: this program's own `floor` command.
-    pub(crate) fn floor(dir: &Path, sync: bool) -> io::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("floor").arg("--dir").arg(dir);
-        if sync {
-            command.arg("--sync");
+    pub(crate) fn spawn(mut command: Command, listening: Listening) -> io::Result<Self> {
+        let began = Instant::now();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
+        let mut lines = BufReader::new(stdout).lines();
+        let address = match listening {
+            Listening::At(address) => Some(address),
+            Listening::Line(read) => lines.by_ref().map_while(Result::ok).find_map(|line| read(&line)),
+        };
+        // Keep reading, so that the server never blocks on a full pipe.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        // From here on it is ended whatever happens.
+        let mut server = Self { child, address: (Ipv4Addr::LOCALHOST, 0).into(), ready_after: Duration::ZERO };
+        let Some(address) = address else {
+            let status = server.child.wait()?;
+            return Err(io::Error::other(format!("{command:?} ended before it listened: {status}")));
+        };
+        server.address = address;
+        while TcpStream::connect(address).is_err() {
+            if began.elapsed() > START_TIME_MAX {
+                return Err(io::Error::other(format!("{command:?} does not listen")));
+            }
+            sleep(START_POLL);
         }
-        Self::spawn(command, |line| line.parse().ok())
+        server.ready_after = began.elapsed();
+        Ok(server)
     }
 
-    /// The upload server beside this program, on free ports.
-    pub(crate) fn upload(dir: &Path, durability: &str, digest: &str) -> io::Result<Self> {
-        let mut command = Command::new(beside("heapline-upload")?);
-        command
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--durability", durability, "--digest", digest])
-            .arg("--store")
-            .arg(dir)
-            .env("HEAPLINE_TOKEN", TOKEN);
-        Self::spawn(command, |line| {
-            let (_, rest) = line.split_once(" on http://")?;
-            rest.split(',').next()?.parse().ok()
-        })
+    /// A port for those that cannot choose one themselves.
+    pub(crate) fn free_address() -> io::Result<SocketAddr> {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
     }
 
     /// CPU seconds, user and system, since the start.
     pub(crate) fn cpu_seconds(&self) -> io::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let mut ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok());
-        let total = ticks.next().unwrap_or(0) + ticks.next().unwrap_or(0);
-        Ok(total as f64 / rustix::param::clock_ticks_per_second() as f64)
+        let mut ticks = 0;
+        for process in self.processes()? {
+            let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+            let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+            ticks += after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum::<u64>();
+        }
+        Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
     /// Resident memory in MB: the highest so far, and now.
     pub(crate) fn rss_megabytes(&self) -> io::Result<(f64, f64)> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let field = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name));
-            line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).unwrap_or(0.0) * 1024.0 / 1e6
-        };
-        Ok((field("VmHWM:"), field("VmRSS:")))
+        let (mut peak, mut now) = (0.0, 0.0);
+        for process in self.processes()? {
+            let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+            let field = |name: &str| {
+                let line = status.lines().find(|line| line.starts_with(name));
+                line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).unwrap_or(0.0) * 1024.0 / 1e6
+            };
+            peak += field("VmHWM:");
+            now += field("VmRSS:");
+        }
+        Ok((peak, now))
     }
 
-    fn spawn(mut command: Command, address: impl Fn(&str) -> Option<SocketAddr>) -> io::Result<Self> {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-        let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
-        let mut lines = BufReader::new(stdout).lines();
-        while let Some(line) = lines.next().transpose()? {
-            if let Some(address) = address(&line) {
-                // Keep reading, so that the server never blocks on a full pipe.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Ok(Self { child, address });
-            }
-        }
-        let status = child.wait()?;
-        Err(io::Error::other(format!("{command:?} ended before it listened: {status}")))
+    fn processes(&self) -> io::Result<Vec<u32>> {
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        Ok(std::iter::once(id).chain(children.split_whitespace().filter_map(|id| id.parse().ok())).collect())
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Asked first: nginx' master ends its workers. The others get the same chance, and no more.
+        if let Some(id) = rustix::process::Pid::from_raw(self.child.id() as i32) {
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        }
+        let asked = Instant::now();
+        while asked.elapsed() < Duration::from_secs(2) && matches!(self.child.try_wait(), Ok(None)) {
+            sleep(START_POLL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-fn beside(name: &str) -> io::Result<PathBuf> {
+/// A program beside this one.
+pub(crate) fn beside(name: &str) -> io::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     if path.exists() {
         return Ok(path);

@@ -1,5 +1,6 @@
 //! A request's body as it arrives, within its bounds of size and time.
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use hyper::body::{Body, Frame, Incoming};
 use prometheus::IntCounter;
 
 use crate::admission::Limits;
+use crate::pace::Pace;
 use crate::spool::Hold;
 
 /// After so long without a frame, what was collected is better written than kept.
@@ -43,6 +45,9 @@ pub(crate) struct Intake {
     body: Incoming,
     pace: Pace,
     hold: Hold,
+    /// Frames that come again, and the lull behind them.
+    again: VecDeque<Bytes>,
+    lull_again: bool,
     lull_said: bool,
     bytes: u64,
     bytes_max: u64,
@@ -52,14 +57,36 @@ pub(crate) struct Intake {
 impl Intake {
     pub(crate) fn new(body: Incoming, limits: &Limits, received: IntCounter, hold: Hold) -> Self {
         let pace = Pace::new(limits.body_idle_max, limits.body_bytes_per_second_min);
-        Self { body, pace, hold, lull_said: false, bytes: 0, bytes_max: limits.body_bytes_max, received }
+        Self {
+            body,
+            pace,
+            hold,
+            again: VecDeque::new(),
+            lull_again: false,
+            lull_said: false,
+            bytes: 0,
+            bytes_max: limits.body_bytes_max,
+            received,
+        }
     }
 
     pub(crate) fn hold(&self) -> &Hold {
         &self.hold
     }
 
+    /// Takes back all that came up to a lull: it comes again, and so does the lull.
+    pub(crate) fn put_back(&mut self, frames: Vec<Bytes>) {
+        self.again = frames.into();
+        self.lull_again = true;
+    }
+
     pub(crate) async fn next(&mut self) -> Result<Arrival, BodyError> {
+        if let Some(frame) = self.again.pop_front() {
+            return Ok(Arrival::Frame(frame));
+        }
+        if std::mem::take(&mut self.lull_again) {
+            return Ok(Arrival::Lull);
+        }
         loop {
             let Some(frame) = self.frame().await? else {
                 self.lull_said = true;
@@ -92,7 +119,7 @@ impl Intake {
         if let Some(frame) = ready.await {
             return Ok(Some(frame));
         }
-        let patience = if self.lull_said { self.pace.allowance } else { self.pace.allowance.min(LULL) };
+        let patience = if self.lull_said { self.pace.allowance() } else { self.pace.allowance().min(LULL) };
         let since = Instant::now();
         let frame = tokio::select! {
             frame = self.body.frame() => Some(frame),
@@ -102,7 +129,7 @@ impl Intake {
         self.pace.waited(since.elapsed());
         match frame {
             Some(frame) => Ok(Some(frame)),
-            None if self.pace.allowance.is_zero() => Err(BodyError::TooSlow),
+            None if self.pace.allowance().is_zero() => Err(BodyError::TooSlow),
             None => Ok(None),
         }
     }
@@ -138,70 +165,8 @@ pub(crate) fn discard(mut body: Incoming, limits: &Limits) {
     drop(tokio::spawn(tokio::time::timeout(patience, read)));
 }
 
-/// How much longer a client may keep us waiting: a purse of time, full at first, out of which every wait is paid and into which
-/// every byte pays what it would have taken at the slowest rate allowed.
-#[derive(Debug)]
-struct Pace {
-    allowance: Duration,
-    allowance_max: Duration,
-    bytes_per_second_min: u64,
-}
-
-impl Pace {
-    fn new(idle_max: Duration, bytes_per_second_min: u64) -> Self {
-        Self { allowance: idle_max, allowance_max: idle_max, bytes_per_second_min: bytes_per_second_min.max(1) }
-    }
-
-    fn waited(&mut self, time: Duration) {
-        self.allowance = self.allowance.saturating_sub(time);
-    }
-
-    fn received(&mut self, bytes: u64) {
-        if self.allowance < self.allowance_max {
-            let earned = Duration::from_micros(bytes.saturating_mul(1_000_000) / self.bytes_per_second_min);
-            self.allowance = self.allowance.saturating_add(earned).min(self.allowance_max);
-        }
-    }
-}
-
 /// Hyper reports a bad chunk as invalid data, and a client that is gone as anything else.
 fn is_coding_error(error: &hyper::Error) -> bool {
     let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     cause.is_some_and(|cause| matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Seconds until a client that sends `bytes` every `every_seconds` has used up 30 s and 1 KiB/s, within an hour.
-    fn patience_seconds(bytes: u64, every_seconds: u64) -> Option<u64> {
-        let mut pace = Pace::new(Duration::from_secs(30), 1024);
-        (1..=3600).find(|second| {
-            pace.waited(Duration::from_secs(1));
-            let gone = pace.allowance.is_zero();
-            if second % every_seconds == 0 {
-                pace.received(bytes);
-            }
-            gone
-        })
-    }
-
-    #[test]
-    fn silence_and_trickles_end_and_slow_links_do_not() {
-        assert_eq!(patience_seconds(0, 1), Some(30));
-        assert_eq!(patience_seconds(1, 1), Some(31));
-        assert_eq!(patience_seconds(512, 1), Some(59));
-        assert_eq!(patience_seconds(1024, 1), None);
-        assert_eq!(patience_seconds(64 << 10, 29), None);
-        assert_eq!(patience_seconds(64 << 10, 31), Some(30));
-    }
-
-    #[test]
-    fn a_fast_start_earns_no_more_than_the_idle_time() {
-        let mut pace = Pace::new(Duration::from_secs(30), 1024);
-        pace.received(1 << 30);
-        pace.waited(Duration::from_secs(30));
-        assert!(pace.allowance.is_zero());
-    }
 }

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::http::direct::Handover;
 use crate::ledger::{Ledger, Permit};
 
 /// The most that a connection reads ahead, and the largest frame that an upload sees. Larger is faster and costs
@@ -45,9 +47,11 @@ impl Default for ReadBuffer {
 /// that is paid for, the buffer stays at that size; a read that came so far asks the ledger for twice of it, twice: one
 /// buffer is filled while another is on its way to the upload. What was paid for is given back with the connection,
 /// since hyper keeps its buffer as long.
-#[derive(Debug)]
 pub(crate) struct Connection {
     stream: Take<TcpStream>,
+    /// Read before hyper had the socket.
+    early: Bytes,
+    handover: Handover,
     ledger: Ledger,
     read_buffer: ReadBuffer,
     paid: Option<Permit>,
@@ -57,9 +61,18 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, ledger: Ledger, write_idle_max: Duration) -> Self {
+    /// `early` was read of the stream already.
+    pub(crate) fn new(
+        stream: TcpStream,
+        early: Bytes,
+        handover: Handover,
+        ledger: Ledger,
+        write_idle_max: Duration,
+    ) -> Self {
         Self {
             stream: stream.take(0),
+            early,
+            handover,
             ledger,
             read_buffer: ReadBuffer::default(),
             paid: None,
@@ -71,6 +84,11 @@ impl Connection {
 
     pub(crate) fn read_buffer(&self) -> ReadBuffer {
         self.read_buffer.clone()
+    }
+
+    /// The socket, and what of `early` nobody has read.
+    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.stream.into_inner(), self.early)
     }
 
     /// How much may be read at once.
@@ -107,6 +125,11 @@ impl Connection {
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.early.is_empty() {
+            let bytes = this.early.len().min(buf.remaining());
+            buf.put_slice(&this.early.split_to(bytes));
+            return Poll::Ready(Ok(()));
+        }
         let bytes_max = this.read_bytes_max();
         this.stream.set_limit(bytes_max as u64);
         let before = buf.remaining();
@@ -119,6 +142,7 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.handover.set_flushed(false);
         let written = Pin::new(this.stream.get_mut()).poll_write(cx, bytes);
         this.in_time(cx, written)
     }
@@ -129,6 +153,7 @@ impl AsyncWrite for Connection {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.handover.set_flushed(false);
         let written = Pin::new(this.stream.get_mut()).poll_write_vectored(cx, slices);
         this.in_time(cx, written)
     }
@@ -138,7 +163,9 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Hyper flushes the socket when it has nothing left to write itself.
         let this = self.get_mut();
+        this.handover.set_flushed(true);
         Pin::new(this.stream.get_mut()).poll_flush(cx)
     }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod conditional;
+pub(crate) mod direct;
 mod disposition;
 mod files;
 mod range;

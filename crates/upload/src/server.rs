@@ -1,11 +1,14 @@
 //! Connections: accepted within a limit, served, and drained.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,6 +20,7 @@ use tracing::{debug, warn};
 
 use crate::connection::{Connection, READ_BUFFER_BYTES_MAX};
 use crate::http::Service;
+use crate::http::direct::{self, Handover, Lanes, Upload};
 
 /// The largest request head.
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -37,6 +41,7 @@ pub async fn serve(
 ) -> usize {
     let (drain, draining) = watch::channel(false);
     let mut acceptor = Acceptor::new(listener, service.limits.connections_max);
+    let lanes = direct::lanes();
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -44,7 +49,8 @@ pub async fn serve(
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             (stream, permit) = acceptor.accept() => {
-                connections.spawn(serve_connection(stream, Arc::clone(&service), Some(draining.clone()), permit));
+                let (service, lanes) = (Arc::clone(&service), Arc::clone(&lanes));
+                connections.spawn(serve_connection(stream, service, lanes, Some(draining.clone()), permit));
             }
         }
     }
@@ -59,7 +65,8 @@ pub async fn serve(
             () = sleep_until(deadline) => break,
             Some(_) = late.join_next() => {}
             (stream, permit) = acceptor.accept() => {
-                late.spawn(serve_connection(stream, Arc::clone(&service), None, permit));
+                let (service, lanes) = (Arc::clone(&service), Arc::clone(&lanes));
+                late.spawn(serve_connection(stream, service, lanes, None, permit));
             }
         }
     }
@@ -109,39 +116,75 @@ impl Acceptor {
 /// Serves a connection until it ends; once `draining`, no longer than its request in flight. Without `draining` it is
 /// one that came late, and gets one answer.
 async fn serve_connection(
-    stream: TcpStream,
+    mut stream: TcpStream,
     service: Arc<Service>,
+    lanes: Lanes,
     mut draining: Option<watch::Receiver<bool>>,
     _permit: OwnedSemaphorePermit,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
     }
-    let header_time_max = service.limits.header_time_max;
-    let stream = Connection::new(stream, service.ledger.clone(), service.limits.write_idle_max);
+    let mut early = Bytes::new();
+    while let Some((given_back, rest, upload)) = serve_requests(stream, early, &service, &mut draining).await {
+        let may_go_on = || draining.as_ref().is_some_and(|draining| !*draining.borrow());
+        match direct::serve(&service, &lanes, given_back, rest, upload, may_go_on).await {
+            Some(next) => (stream, early) = next,
+            None => return,
+        }
+    }
+}
+
+/// Serves requests until the connection ends, or one is to be received without hyper: then it is given back, with what
+/// was read of it.
+async fn serve_requests(
+    stream: TcpStream,
+    early: Bytes,
+    service: &Arc<Service>,
+    draining: &mut Option<watch::Receiver<bool>>,
+) -> Option<(TcpStream, Bytes, Box<Upload>)> {
+    let handover = Handover::default();
+    let limits = &service.limits;
+    let stream = Connection::new(stream, early, handover.clone(), service.ledger.clone(), limits.write_idle_max);
     let read_buffer = stream.read_buffer();
+    let (answering, offered) = (Arc::clone(service), handover.clone());
     let answer = service_fn(move |mut request| {
-        let service = Arc::clone(&service);
+        let service = Arc::clone(&answering);
         request.extensions_mut().insert(read_buffer.clone());
+        request.extensions_mut().insert(offered.clone());
         async move { Ok::<_, Infallible>(service.answer(request).await) }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_time_max)
+        .header_read_timeout(limits.header_time_max)
         .max_buf_size(READ_BUFFER_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX)
         .half_close(true)
         .keep_alive(draining.is_some())
         .serve_connection(TokioIo::new(stream), answer);
-    let mut connection = pin!(connection);
-    let result = loop {
+    let upload = loop {
+        let ended_or_handed_over = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Err(result)),
+            Poll::Pending => handover.take().map_or(Poll::Pending, |upload| Poll::Ready(Ok(upload))),
+        });
         tokio::select! {
-            result = connection.as_mut() => break result,
-            () = told(&mut draining) => connection.as_mut().graceful_shutdown(),
+            result = ended_or_handed_over => break result,
+            () = told(draining) => Pin::new(&mut connection).graceful_shutdown(),
         }
     };
-    if let Err(error) = result {
-        debug!(%error, "a connection ended early");
+    match upload {
+        Ok(upload) => {
+            let parts = connection.into_parts();
+            let (stream, unread) = parts.io.into_inner().into_parts();
+            let rest = if unread.is_empty() { parts.read_buf } else { [parts.read_buf, unread].concat().into() };
+            Some((stream, rest, upload))
+        }
+        Err(result) => {
+            if let Err(error) = result {
+                debug!(%error, "a connection ended early");
+            }
+            None
+        }
     }
 }
 

@@ -5,17 +5,15 @@
 //! nothing left, a frame is written before the next one is asked for. Nothing waits for a batch to fill: the caller
 //! settles in a lull.
 
-use std::fs::File;
-use std::io::{self, IoSlice, Write};
+use std::io;
 
 use bytes::{Bytes, BytesMut};
-use sha2::{Digest, Sha256};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::digest::Sha256Value;
 use crate::ledger::Permit;
+use crate::sink::{DigestPlan, SealError, Sink};
 use crate::spool::Hold;
-use crate::store::{FileMeta, Sealed, SpoolFile, Store, StoreError};
+use crate::store::{FileMeta, Sealed, Store, StoreError};
 
 /// Written, and hashed, in one go. Larger batches save hand-overs and cost memory: two of them an upload.
 const BATCH_BYTES: usize = 256 << 10;
@@ -34,24 +32,6 @@ const COPIED_FRAME_BYTES_MAX: usize = 32 << 10;
 const FIRST_COPY_BUFFER_BYTES: usize = 4 << 10;
 const COPY_BUFFER_BYTES: usize = 64 << 10;
 
-/// Why a file was not sealed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SealError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the content has another SHA-256 than promised")]
-    DigestMismatch,
-}
-
-/// What becomes of the SHA-256 of a file.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DigestPlan {
-    /// Remember it.
-    pub(crate) keep: bool,
-    /// Refuse the file if it is another.
-    pub(crate) promised: Option<Sha256Value>,
-}
-
 /// One file on its way in. Dropped, the file is gone.
 pub(crate) struct FileWriter {
     stage: Stage,
@@ -68,11 +48,6 @@ enum Stage {
     Open(Sink),
     /// An error was told.
     Failed,
-}
-
-struct Sink {
-    spool: SpoolFile,
-    sha256: Option<Sha256>,
 }
 
 impl FileWriter {
@@ -134,22 +109,10 @@ impl FileWriter {
     }
 
     /// Writes the rest and seals the file; the work goes on in the background, its result is the handle's.
-    pub(crate) async fn seal(
-        mut self,
-        mut meta: FileMeta,
-    ) -> Result<JoinHandle<Result<Sealed, SealError>>, StoreError> {
+    pub(crate) async fn seal(mut self, meta: FileMeta) -> Result<JoinHandle<Result<Sealed, SealError>>, StoreError> {
         let source = self.source().await?;
-        let (job, digest, bytes) = (self.job(), self.digest, self.bytes);
-        Ok(spawn_blocking(move || {
-            let sink = job.run(source)?;
-            let sha256: Option<Sha256Value> = sink.sha256.map(|hash| hash.finalize().into());
-            if digest.promised.is_some() && digest.promised != sha256 {
-                return Err(SealError::DigestMismatch);
-            }
-            meta.bytes = bytes;
-            meta.sha256 = sha256.filter(|_| digest.keep);
-            Ok(sink.spool.seal(meta)?)
-        }))
+        let job = self.job();
+        Ok(spawn_blocking(move || job.run(source)?.seal(meta)))
     }
 
     /// Where the next job goes on, when the one before it is done.
@@ -170,14 +133,14 @@ impl FileWriter {
 
     fn job(&mut self) -> Job {
         let (frames, paid) = self.batch.take();
-        Job { frames, hash: self.digest.keep || self.digest.promised.is_some(), _paid: paid }
+        Job { frames, digest: self.digest, _paid: paid }
     }
 }
 
 /// One hand-over to a blocking thread.
 struct Job {
     frames: Vec<Bytes>,
-    hash: bool,
+    digest: DigestPlan,
     // Given back behind the frames: fields drop in order.
     _paid: Option<Permit>,
 }
@@ -190,13 +153,10 @@ enum Source {
 impl Job {
     fn run(self, source: Source) -> Result<Sink, StoreError> {
         let mut sink = match source {
-            Source::New(store) => Sink { spool: store.create()?, sha256: self.hash.then(Sha256::new) },
+            Source::New(store) => Sink::create(&store, self.digest)?,
             Source::Open(sink) => sink,
         };
-        write_all(sink.spool.file(), &self.frames).map_err(|source| StoreError::new("write an upload", source))?;
-        if let Some(sha256) = &mut sink.sha256 {
-            self.frames.iter().for_each(|frame| sha256.update(frame));
-        }
+        sink.write(&self.frames)?;
         Ok(sink)
     }
 }
@@ -285,20 +245,6 @@ impl Batch {
             self.frames.push(std::mem::take(&mut self.copied).freeze());
         }
     }
-}
-
-fn write_all(mut file: &File, frames: &[Bytes]) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
-    let mut rest = &mut slices[..];
-    while !rest.is_empty() {
-        match file.write_vectored(rest) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut rest, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// A write that panicked is a failed write.

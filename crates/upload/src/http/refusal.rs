@@ -12,9 +12,9 @@ use crate::body::BodyError;
 use crate::digest::BadDigestField;
 use crate::metrics::Outcome;
 use crate::multipart::{ContentTypeError, Malformed};
+use crate::sink::SealError;
 use crate::store::repeats::BadKey;
 use crate::store::{CommitError, Full, StoreError};
-use crate::writer::SealError;
 
 /// When a client that was refused for now may ask again.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");

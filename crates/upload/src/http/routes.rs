@@ -5,18 +5,22 @@
 //! | `/files/<id>` | GET, HEAD, DELETE | a stored file |
 //! | `/livez`, `/readyz` | GET, HEAD | probes; no token |
 
+use std::sync::Arc;
+
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use tokio::task::spawn_blocking;
 
-use super::{Refusal, Reply, Service, files, reply, uploads};
+use super::direct::{self, Ticket};
+use super::uploads::Plan;
+use super::{Refusal, Reply, Service, answer, files, reply, uploads};
 use crate::body;
-use crate::metrics::Outcome;
+use crate::metrics::{InFlight, Outcome};
 
 impl Service {
     /// Answers one request. Every refusal comes as `application/problem+json`.
-    pub async fn answer(&self, request: Request<Incoming>) -> Reply {
+    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Reply {
         let path = request.uri().path().to_owned();
         match (path.as_str(), request.method()) {
             ("/livez", &Method::GET | &Method::HEAD) => reply::text(StatusCode::OK, "ok\n"),
@@ -36,7 +40,7 @@ impl Service {
     }
 
     /// A form, or with a name a raw file.
-    async fn upload(&self, request: Request<Incoming>, name: Option<&str>) -> Reply {
+    async fn upload(self: &Arc<Self>, request: Request<Incoming>, name: Option<&str>) -> Reply {
         if let Err(refusal) = self.admit(&request) {
             self.metrics.count(refusal.outcome());
             return self.refuse(request, &refusal);
@@ -46,27 +50,32 @@ impl Service {
             self.metrics.count(Refusal::OutboxFull.outcome());
             return self.refuse(request, &Refusal::OutboxFull);
         }
-        let Some(_memory) = self.ledger.admit(self.limits.memory_wait_max).await else {
+        let Some(memory) = self.ledger.admit(self.limits.memory_wait_max).await else {
             self.metrics.count(Refusal::NoMemory.outcome());
             return self.refuse(request, &Refusal::NoMemory);
         };
         let in_flight = self.metrics.begin();
-        let answer = match name {
-            None => uploads::form(self, request).await,
-            Some(name) => uploads::raw(self, request, name).await,
+        let planned = match Plan::new(self, &request, name) {
+            Ok(plan) => answer::admit(self, request.headers()).await.map(|admitted| (plan, admitted)),
+            Err(refusal) => Err(refusal),
         };
+        let (plan, admitted) = match planned {
+            Ok(planned) => planned,
+            Err(refusal) => {
+                self.discard_unpolled(request);
+                return failed(in_flight, &refusal);
+            }
+        };
+        let ticket = Ticket { admitted, in_flight, memory };
+        let (request, plan, ticket) = direct::offer(request, plan, &self.threshold, ticket).await;
+        let Ticket { admitted, in_flight, memory: _memory } = ticket;
+        let answer = uploads::receive(self, request, plan, admitted).await;
         match answer {
             Ok(reply) => {
                 in_flight.end(Outcome::Stored);
                 reply
             }
-            Err(refusal) => {
-                in_flight.end(refusal.outcome());
-                let mut reply = refusal.reply();
-                // What is left of the body may still be on its way.
-                close(&mut reply);
-                reply
-            }
+            Err(refusal) => failed(in_flight, &refusal),
         }
     }
 
@@ -130,6 +139,14 @@ impl Service {
             reply::text(StatusCode::OK, "ok\n")
         }
     }
+}
+
+fn failed(in_flight: InFlight, refusal: &Refusal) -> Reply {
+    in_flight.end(refusal.outcome());
+    let mut reply = refusal.reply();
+    // What is left of the body may still be on its way.
+    close(&mut reply);
+    reply
 }
 
 fn close(reply: &mut Reply) {

@@ -1,6 +1,7 @@
 //! `POST /upload` and `PUT /files/<filename>`: received, sealed, committed, then answered.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::Request;
@@ -9,8 +10,8 @@ use hyper::header::{self, HeaderValue};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
-use super::answer::{self, Target};
-use super::{Refusal, Reply, Service};
+use super::answer::{self, Admitted, Target};
+use super::{Refusal, Reply, Service, direct};
 use crate::admission;
 use crate::body::{Arrival, Intake};
 use crate::connection::ReadBuffer;
@@ -18,39 +19,31 @@ use crate::digest::{self, Sha256Value};
 use crate::filename::{percent_decoded, stored_name};
 use crate::multipart::form::{FilePart, Part};
 use crate::multipart::{Boundary, Event, Parser, stored_content_type};
+use crate::sink::{DigestPlan, SealError};
 use crate::spool::Hold;
 use crate::store::{FileMeta, Sealed};
-use crate::writer::{DigestPlan, FileWriter, SealError};
+use crate::writer::FileWriter;
 
 /// Files of one form that are made durable at the same time, while the form goes on.
-const SEALS_IN_FLIGHT_MAX: usize = 8;
+pub(super) const SEALS_IN_FLIGHT_MAX: usize = 8;
 
-pub(super) async fn form(service: &Service, request: Request<Incoming>) -> Result<Reply, Refusal> {
-    let checked = || {
-        let headers = request.headers();
-        let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-        let boundary = Boundary::from_content_type(content_type)?;
-        admission::content(headers)?;
-        admission::length(headers, service.limits.body_bytes_max)?;
-        Ok((boundary, digest::promised(headers)?))
-    };
-    let (boundary, promised) = match checked() {
-        Ok(checked) => checked,
-        Err(refusal) => return Err(refused_unpolled(service, request, refusal)),
-    };
-    let admitted = match answer::admit(service, request.headers()).await {
-        Ok(admitted) => admitted,
-        Err(refusal) => return Err(refused_unpolled(service, request, refusal)),
-    };
-    let mut intake = service.intake(request);
-    let received = receive_form(service, &mut intake, &boundary, promised).await;
-    let sealed = or_discard(service, intake, received)?;
-    answer::commit(service, admitted, Target::Form, sealed).await
+/// What a request wants to store, as far as its head says.
+pub(super) enum Plan {
+    Form { boundary: Boundary, promised: Option<Sha256Value> },
+    Raw { meta: FileMeta, promised: Option<Sha256Value> },
 }
 
-pub(super) async fn raw(service: &Service, request: Request<Incoming>, name: &str) -> Result<Reply, Refusal> {
-    let checked = || {
+impl Plan {
+    /// What is decided from a request's head. With a name it is a raw file, without one a form.
+    pub(super) fn new<B>(service: &Service, request: &Request<B>, name: Option<&str>) -> Result<Self, Refusal> {
         let headers = request.headers();
+        let Some(name) = name else {
+            let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+            let boundary = Boundary::from_content_type(content_type)?;
+            admission::content(headers)?;
+            admission::length(headers, service.limits.body_bytes_max)?;
+            return Ok(Self::Form { boundary, promised: digest::promised(headers)? });
+        };
         let sent = percent_decoded(name).ok_or(Refusal::Filename)?;
         admission::content(headers)?;
         admission::length(headers, service.limits.body_bytes_max)?;
@@ -60,20 +53,63 @@ pub(super) async fn raw(service: &Service, request: Request<Incoming>, name: &st
         }
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| stored_content_type(value.as_bytes()));
         let meta = new_meta(None, stored_name(&sent), content_type);
-        Ok((meta, digest::promised(headers)?))
-    };
-    let (meta, promised) = match checked() {
-        Ok(checked) => checked,
-        Err(refusal) => return Err(refused_unpolled(service, request, refusal)),
-    };
-    let admitted = match answer::admit(service, request.headers()).await {
-        Ok(admitted) => admitted,
-        Err(refusal) => return Err(refused_unpolled(service, request, refusal)),
-    };
+        Ok(Self::Raw { meta, promised: digest::promised(headers)? })
+    }
+
+    /// Whether nothing of a body of this length would be held in memory, nor be needed as a whole.
+    pub(super) fn goes_to_disk(&self, body_bytes: u64, threshold_bytes: u64) -> bool {
+        match self {
+            Self::Form { .. } => threshold_bytes == 0 && !self.checks_the_body(),
+            Self::Raw { .. } => body_bytes > threshold_bytes,
+        }
+    }
+
+    /// Whether a digest of the body, beside those of its files, is asked for.
+    fn checks_the_body(&self) -> bool {
+        matches!(self, Self::Form { promised: Some(_), .. })
+    }
+}
+
+/// Receives the body as hyper reads it.
+pub(super) async fn receive(
+    service: &Arc<Service>,
+    request: Request<Incoming>,
+    plan: Plan,
+    admitted: Admitted,
+) -> Result<Reply, Refusal> {
+    let in_one_piece = direct::is_small(&request) && !plan.checks_the_body();
     let mut intake = service.intake(request);
-    let received = receive_file(service, &mut intake, meta, promised).await;
-    let sealed = vec![or_discard(service, intake, received)?];
-    answer::commit(service, admitted, Target::File, sealed).await
+    if in_one_piece {
+        let mut frames = Vec::new();
+        let collected = collect(&mut intake, &mut frames).await;
+        match collected {
+            Ok(true) => return direct::store_whole(service, plan, admitted, frames).await,
+            Ok(false) => intake.put_back(frames),
+            Err(refusal) => return or_discard(service, intake, Err(refusal)),
+        }
+    }
+    let (target, sealed) = match plan {
+        Plan::Form { boundary, promised } => {
+            let received = receive_form(service, &mut intake, &boundary, promised).await;
+            (Target::Form, or_discard(service, intake, received)?)
+        }
+        Plan::Raw { meta, promised } => {
+            let received = receive_file(service, &mut intake, meta, promised).await;
+            (Target::File, vec![or_discard(service, intake, received)?])
+        }
+    };
+    answer::commit(service, admitted, target, sealed).await
+}
+
+/// Collects frames up to a lull; `true` where the body is whole.
+async fn collect(intake: &mut Intake, frames: &mut Vec<Bytes>) -> Result<bool, Refusal> {
+    loop {
+        match intake.next().await? {
+            Arrival::Frame(frame) => frames.push(frame),
+            Arrival::Lull => return Ok(false),
+            Arrival::End => return Ok(true),
+        }
+    }
 }
 
 impl Service {
@@ -229,14 +265,9 @@ async fn push(service: &Service, writer: &mut FileWriter, data: Bytes) -> Result
 }
 
 /// Size and digest are filled in by the writer.
-fn new_meta(field: Option<String>, filename: String, content_type: Option<String>) -> FileMeta {
+pub(super) fn new_meta(field: Option<String>, filename: String, content_type: Option<String>) -> FileMeta {
     let stored_unix_ms = answer::unix_ms();
     FileMeta { field, filename, bytes: 0, sha256: None, content_type, stored_unix_ms }
-}
-
-fn refused_unpolled(service: &Service, request: Request<Incoming>, refusal: Refusal) -> Refusal {
-    service.discard_unpolled(request);
-    refusal
 }
 
 /// A body that was refused halfway is read on for a while, but not one that is cut, broken or too slow.

@@ -21,12 +21,23 @@ pub(crate) struct EventLog {
     last_id: Option<FileId>,
     /// Cut off what is behind this before the next append: an earlier one failed half-way.
     whole_bytes: Option<u64>,
+    /// Lines that are written and not synced, in case that fails. Bounded by how often the committer syncs.
+    unsynced: Vec<u8>,
+    /// They are to be written again first.
+    unsynced_lost: bool,
 }
 
 impl EventLog {
     /// Opens the file where there is one, and drops a torn last line.
     pub(crate) fn open(directory: &Arc<Directory>) -> io::Result<Self> {
-        let mut log = Self { directory: Arc::clone(directory), file: None, last_id: None, whole_bytes: None };
+        let mut log = Self {
+            directory: Arc::clone(directory),
+            file: None,
+            last_id: None,
+            whole_bytes: None,
+            unsynced: Vec::new(),
+            unsynced_lost: false,
+        };
         let file = match open(directory, OFlags::RDWR) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(log),
@@ -59,6 +70,51 @@ impl EventLog {
 
     /// Appends whole lines, durably; all or, where this fails, none in the end.
     pub(crate) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.write(lines)?;
+        self.sync()
+    }
+
+    /// Appends whole lines, all or none; durable with the next [`sync`](Self::sync).
+    pub(crate) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.write_behind(lines)?;
+        if self.directory.syncs() {
+            self.unsynced.extend_from_slice(lines);
+        }
+        Ok(())
+    }
+
+    /// Makes the lines durable that were written since the last time. Where this fails they are not there in the end, and are
+    /// written again with the next try: after a failed sync nobody knows what of them is on the disk.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if self.unsynced_lost {
+            let lines = std::mem::take(&mut self.unsynced);
+            let written = self.write_behind(&lines);
+            self.unsynced = lines;
+            written?;
+            self.unsynced_lost = false;
+        }
+        let Some(file) = &self.file else { return Ok(()) };
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        match self.directory.sync_data(file) {
+            Ok(()) => {
+                self.unsynced.clear();
+                Ok(())
+            }
+            Err(error) => {
+                let bytes = file.metadata().map_or(0, |meta| meta.len());
+                let synced_bytes = bytes.saturating_sub(self.unsynced.len() as u64);
+                if file.set_len(synced_bytes).is_err() {
+                    self.whole_bytes = Some(synced_bytes);
+                }
+                self.unsynced_lost = true;
+                Err(error)
+            }
+        }
+    }
+
+    fn write_behind(&mut self, lines: &[u8]) -> io::Result<()> {
         self.prepare()?;
         let Some(mut file) = self.file.as_ref() else { return Ok(()) };
         if let Some(whole_bytes) = self.whole_bytes {
@@ -67,7 +123,7 @@ impl EventLog {
         }
         // Asked each time: an operator may have truncated the file meanwhile.
         let before_bytes = file.metadata()?.len();
-        file.write_all(lines).and_then(|()| self.directory.sync_data(file)).inspect_err(|_| {
+        file.write_all(lines).inspect_err(|_| {
             if file.set_len(before_bytes).is_err() {
                 self.whole_bytes = Some(before_bytes);
             }

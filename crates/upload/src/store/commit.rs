@@ -1,7 +1,12 @@
-//! Commits forms, all or none, many at a time: one thread, one journal write and four syncs for whatever waits.
+//! Commits forms, all or none, many at a time: one thread, one journal write and two syncs for whatever waits.
 //!
-//! 1. names of the sealed files: fsync `spool/`; 2. one record a form in the journal, fdatasync: **the commit point**;
-//! 3. renames into `files/`, fsync; 4. without Kafka the lines of `events.jsonl`, fdatasync; 5. the answers.
+//! 1. names of the sealed files: fsync `spool/`;
+//! 2. one record a form in the journal, fdatasync: **the commit point**;
+//! 3. renames into `files/`, and without Kafka the lines of `events.jsonl`;
+//! 4. the answers;
+//! 5. in the next lull, or when enough has come together, fsync of `files/` and of `events.jsonl`.
+//!
+//! Only behind the last step are the journal's records done with: what a power cut takes back of the third, they say again.
 //!
 //! An error before the commit point undoes the form: its files are removed. An error behind it cannot be undone
 //! honestly: the form is answered as failed (the client may send it again, and then has it twice), nothing further is
@@ -11,10 +16,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::bucket::{BucketCommitter, BucketError};
 use super::{Directory, Sealed, is_no_space};
@@ -25,6 +30,10 @@ use crate::outbox::{Cursor, EventLog, Journal, Progress, Record, StoredFile};
 const WAITING_FORMS_MAX: usize = 1024;
 /// Files in one batch; one form may be longer by itself.
 const BATCH_FILES: usize = 256;
+/// Renames and lines are synced after so long without a new form, or when so many events, or this time, have come together.
+const SETTLE_LULL: Duration = Duration::from_millis(20);
+const SETTLE_EVENTS_MAX: u64 = 2048;
+const SETTLE_TIME_MAX: Duration = Duration::from_millis(500);
 /// How often a form that could not be finished is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -143,6 +152,10 @@ pub(super) struct Commits {
     progress: Arc<Progress>,
     /// Committed files whose further steps are not done: one batch at most.
     unfinished: Vec<StoredFile>,
+    /// Behind the last event whose rename and line are durable by themselves.
+    settled_to: u64,
+    /// When the first that is not was made visible.
+    unsettled_since: Option<Instant>,
     /// An append could not be taken back: what the journal holds is unknown until the next start.
     uncertain: bool,
 }
@@ -158,27 +171,31 @@ pub(super) fn start(commits: Commits) -> io::Result<(Committer, JoinHandle<()>)>
 impl Commits {
     pub(super) fn new(directory: &Arc<Directory>, journal: Journal, sink: Sink, progress: &Arc<Progress>) -> Self {
         let (directory, progress) = (Arc::clone(directory), Arc::clone(progress));
-        Self { directory, journal, sink, progress, unfinished: Vec::new(), uncertain: false }
+        let (unfinished, settled_to) = (Vec::new(), journal.next_seq());
+        Self { directory, journal, sink, progress, unfinished, settled_to, unsettled_since: None, uncertain: false }
     }
 
     fn run(mut self, queue: &Receiver<Request>) {
         let _duty = self.progress.on_duty();
         let mut stopping = false;
         while !stopping {
-            let first = if self.unfinished.is_empty() {
-                queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                queue.recv_timeout(RETRY_INTERVAL)
+            let first = match self.unsettled_since {
+                _ if !self.unfinished.is_empty() || self.progress.is_stuck() => queue.recv_timeout(RETRY_INTERVAL),
+                Some(_) => queue.recv_timeout(SETTLE_LULL),
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match first {
                 Ok(Request::Commit(form)) => stopping = self.commit_with_those_waiting(form, queue),
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => stopping = true,
                 // A failure was logged when it began.
-                Err(RecvTimeoutError::Timeout) => drop(self.finish()),
+                Err(RecvTimeoutError::Timeout) => drop(self.finish().and_then(|()| self.settle())),
             }
         }
         while let Ok(Request::Commit(form)) = queue.try_recv() {
             self.commit_with_those_waiting(form, queue);
+        }
+        if let Err(error) = self.settle() {
+            warn!(%error, "renames and events are not synced; the next start does it");
         }
     }
 
@@ -226,6 +243,10 @@ impl Commits {
         }
         self.finish()?;
         self.sink.prepare()?;
+        let overdue = self.unsettled_since.is_some_and(|since| since.elapsed() >= SETTLE_TIME_MAX);
+        if overdue || self.journal.next_seq() - self.settled_to >= SETTLE_EVENTS_MAX || self.progress.is_stuck() {
+            self.settle()?;
+        }
         self.directory.sync_spool()
     }
 
@@ -263,31 +284,43 @@ impl Commits {
         self.finish().inspect_err(|error| error!(%error, "a committed form cannot be finished yet"))
     }
 
-    /// Everything behind the commit point; may be done again from its start.
+    /// What follows the commit point and comes before the answers; may be done again from its start.
     fn finish(&mut self) -> io::Result<()> {
         if self.unfinished.is_empty() {
             return Ok(());
         }
-        let end = self.journal.next_seq();
-        let finished = self.make_visible().and_then(|all| self.sink.take(&self.unfinished, end).map(|()| all));
-        match finished {
-            Ok(all_visible) => {
-                if matches!(self.sink, Sink::EventLog(..)) {
-                    self.progress.consumed(end, None);
-                }
-                self.progress.ready(end);
-                if self.progress.is_stuck() {
-                    info!("committed forms are finished");
-                    self.progress.stuck(false);
-                }
-                self.unfinished.clear();
-                if all_visible { Ok(()) } else { Err(io::Error::other("a spool file was taken away")) }
-            }
-            Err(error) => {
-                self.progress.stuck(true);
-                Err(error)
-            }
+        let finished = self.make_visible().and_then(|all| self.sink.take(&self.unfinished).map(|()| all));
+        let all_visible = finished.inspect_err(|_| self.progress.stuck(true))?;
+        self.unfinished.clear();
+        self.unsettled_since.get_or_insert_with(Instant::now);
+        if matches!(self.sink, Sink::EventLog(..)) {
+            // Delivered; what a power cut takes back of it is in the journal until it is settled.
+            let end = self.journal.next_seq();
+            self.progress.consumed(end, None);
+            self.progress.ready(end);
         }
+        if !self.directory.syncs() {
+            // Nothing to wait for.
+            self.settle()?;
+        }
+        if all_visible { Ok(()) } else { Err(io::Error::other("a spool file was taken away")) }
+    }
+
+    /// Makes renames and lines durable by themselves, and lets go of the journal's records of them.
+    fn settle(&mut self) -> io::Result<()> {
+        if self.unsettled_since.is_none() || !self.unfinished.is_empty() {
+            return Ok(());
+        }
+        let end = self.journal.next_seq();
+        let settled = self.directory.sync_files().and_then(|()| self.sink.settle(end));
+        settled.inspect_err(|_| self.progress.stuck(true))?;
+        (self.settled_to, self.unsettled_since) = (end, None);
+        self.progress.ready(end);
+        if self.progress.is_stuck() && !self.uncertain {
+            info!("committed forms are finished");
+            self.progress.stuck(false);
+        }
+        Ok(())
     }
 
     /// `false` where a file is gone that nobody but us should have touched: trying again would not bring it back.
@@ -296,7 +329,6 @@ impl Commits {
         for file in &self.unfinished {
             all &= self.directory.publish(&file.id)?;
         }
-        self.directory.sync_files()?;
         Ok(all)
     }
 }
@@ -308,14 +340,20 @@ impl Sink {
         log.prepare()
     }
 
-    fn take(&mut self, files: &[StoredFile], end: u64) -> io::Result<()> {
-        let Self::EventLog(log, cursor) = self else { return Ok(()) };
+    fn take(&mut self, files: &[StoredFile]) -> io::Result<()> {
+        let Self::EventLog(log, _) = self else { return Ok(()) };
         let mut lines = Vec::new();
         for file in files {
             Event::new(&file.id, &file.meta).write_line(&mut lines)?;
         }
-        log.append(&lines)?;
-        cursor.advance(end);
+        log.write(&lines)
+    }
+
+    fn settle(&mut self, end: u64) -> io::Result<()> {
+        if let Self::EventLog(log, cursor) = self {
+            log.sync()?;
+            cursor.advance(end);
+        }
         Ok(())
     }
 }

@@ -70,6 +70,11 @@ impl Directory {
         })
     }
 
+    /// Whether a sync does anything.
+    pub(crate) fn syncs(&self) -> bool {
+        self.durability == Durability::Fsync
+    }
+
     /// Data and size, as the durability promises.
     pub(crate) fn sync_data(&self, file: &File) -> io::Result<()> {
         match self.durability {

@@ -1,0 +1,118 @@
+//! Tables as Markdown: medians, and each figure's ratio to the floor of the same round.
+
+use std::fmt::Write;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use crate::compare::{Figures, Table};
+use crate::contender::Contender;
+use crate::slow;
+
+const BEGIN: &str = "<!-- written by make bench: begin -->";
+const END: &str = "<!-- written by make bench: end -->";
+
+/// What the figures were taken on.
+pub(crate) fn machine() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':')).map_or("", |(_, name)| name);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let versions = [("rustc", "--version"), ("nginx", "-v"), ("go", "version")].map(|(program, flag)| {
+        let output = Command::new(program).arg(flag).output();
+        output.map_or_else(
+            |_| format!("no {program}"),
+            |output| {
+                let text = [output.stdout, output.stderr].concat();
+                String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
+            },
+        )
+    });
+    format!(
+        "Machine: {cores} cores, {}, Linux {}; {}. Client and server share the cores.\n",
+        model.trim(),
+        kernel.trim(),
+        versions.join("; ")
+    )
+}
+
+pub(crate) fn table(table: &Table) -> String {
+    let scenario = &table.scenario;
+    let mut text = format!(
+        "\n### {}\n\n{} uploads a run, {} connections, {} rounds, in {}.\n\n\
+         | | MB/s | uploads/s | of the floor (min–median–max) | CPU s/GB | of the floor | p50 ms | p99 ms | RSS peak / after 10 s, MB |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+        scenario.title,
+        scenario.uploads,
+        scenario.connections,
+        scenario.rounds,
+        scenario.dir.display(),
+    );
+    let floor = table.rows.iter().find(|row| row.contender == Contender::Floor);
+    let floor = floor.map_or(&[][..], |row| &row.figures);
+    for row in &table.rows {
+        let column = |of: fn(&Figures) -> f64| median(row.figures.iter().map(of).collect());
+        let ratios = |of: fn(&Figures) -> f64| {
+            let mut ratios: Vec<f64> = row.figures.iter().zip(floor).map(|(a, b)| of(a) / of(b)).collect();
+            ratios.sort_by(f64::total_cmp);
+            let (low, high) = (ratios.first().copied(), ratios.last().copied());
+            format!("{:.2}–{:.2}–{:.2}", low.unwrap_or(f64::NAN), median(ratios), high.unwrap_or(f64::NAN))
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "| {} | {:.0} | {:.0} | {} | {:.2} | {} | {:.1} | {:.1} | {:.0} / {:.0} |",
+            row.contender.name(),
+            column(|f| f.megabytes_per_second),
+            column(|f| f.uploads_per_second),
+            ratios(|f| f.megabytes_per_second),
+            column(|f| f.cpu_seconds_per_gigabyte),
+            ratios(|f| f.cpu_seconds_per_gigabyte),
+            column(|f| f.p50_ms),
+            column(|f| f.p99_ms),
+            row.figures.iter().map(|f| f.rss_peak_megabytes).fold(0.0, f64::max),
+            row.figures.last().map_or(f64::NAN, |f| f.rss_after_megabytes),
+        );
+    }
+    for (contender, why) in &table.missing {
+        let _ = writeln!(text, "\nNot measured: {} ({why}).", contender.name());
+    }
+    text
+}
+
+pub(crate) fn slow_table(title: &str, uploads: usize, rows: &[(Contender, io::Result<slow::Figures>)]) -> String {
+    let mut text = format!(
+        "\n### {title}\n\n| | RSS idle, MB | paused, MB | KiB an upload | peak, MB | after, MB |\n|---|---|---|---|---|---|\n"
+    );
+    for (contender, figures) in rows {
+        let _ = match figures {
+            Ok(f) => writeln!(
+                text,
+                "| {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
+                contender.name(),
+                f.idle,
+                f.paused,
+                (f.paused - f.idle) * 1e6 / 1024.0 / uploads as f64,
+                f.peak,
+                f.after
+            ),
+            Err(error) => writeln!(text, "| {} | not measured: {error} | | | | |", contender.name()),
+        };
+    }
+    text
+}
+
+/// Puts the tables where the file has its markers.
+pub(crate) fn replace(path: &Path, tables: &str) -> io::Result<()> {
+    let text = std::fs::read_to_string(path)?;
+    let (Some((before, _)), Some((_, after))) = (text.split_once(BEGIN), text.split_once(END)) else {
+        return Err(io::Error::other(format!("{} has no markers", path.display())));
+    };
+    std::fs::write(path, format!("{before}{BEGIN}\n{tables}\n{END}{after}"))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,292 @@
+//! A blocking thread's turns with one upload: from the socket through one buffer into the files.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Lanes;
+use super::form::FormFiles;
+use crate::http::answer::Target;
+use crate::http::uploads::Plan;
+use crate::http::{Refusal, Service};
+use crate::ledger::Permit;
+use crate::pace::Pace;
+use crate::sink::{DigestPlan, Sink};
+use crate::store::{FileMeta, Sealed};
+
+/// Read and written in one go: large enough that calls cost little, small enough to stay in the core's cache.
+const BUFFER_BYTES: usize = 128 << 10;
+
+/// The same where the memory budget has no room: what every upload was admitted with.
+const BUFFER_BYTES_MIN: usize = 8 << 10;
+
+/// What a turn may bring at most, before others get theirs.
+const TURN_BYTES: u64 = 32 << 20;
+
+/// How long a thread waits for more, if the turn has brought enough for it to be worth while; where others wait for a
+/// lane, one step of it. So sixteen lanes full of clients that pause still move half a gigabyte a second.
+const LINGER_MAX: Duration = Duration::from_millis(100);
+const LINGER_STEP: Duration = Duration::from_millis(2);
+const LINGER_WORTH_BYTES: u64 = 64 << 10;
+
+/// The right to read an upload on a thread.
+pub(super) struct Lane {
+    all: Lanes,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Lane {
+    pub(super) fn new(all: &Lanes, permit: OwnedSemaphorePermit) -> Self {
+        Self { all: Arc::clone(all), _permit: permit }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.all.available_permits() == 0
+    }
+}
+
+/// How a turn ended.
+pub(super) enum End {
+    /// The upload had its share, and there is more.
+    Share,
+    /// Nothing is there to be read.
+    Dry,
+    /// All was received.
+    Whole(Whole),
+}
+
+/// The sealed files of an upload.
+pub(super) type Whole = (Target, Vec<Sealed>);
+
+/// What a turn gives back.
+pub(super) struct Turn {
+    pub(super) transfer: Transfer,
+    pub(super) socket: TcpStream,
+    pub(super) end: Result<End, Refusal>,
+}
+
+/// An upload between turns: it has no buffer then.
+pub(super) struct Transfer {
+    service: Arc<Service>,
+    files: Option<Files>,
+    early: Vec<Bytes>,
+    left: u64,
+    /// Read of the next request.
+    beyond: Bytes,
+    pace: Pace,
+    is_first_turn: bool,
+}
+
+/// What becomes of the body.
+enum Files {
+    Raw(Box<RawFile>),
+    Form(Box<FormFiles>),
+}
+
+struct RawFile {
+    meta: FileMeta,
+    digest: DigestPlan,
+    sink: Option<Sink>,
+}
+
+impl Transfer {
+    /// `early`: what of the body was read already; `left`: how much was not.
+    pub(super) fn new(service: Arc<Service>, plan: Plan, early: Vec<Bytes>, left: u64) -> Self {
+        let keep = service.digest;
+        let files = match plan {
+            Plan::Raw { meta, promised } => {
+                Files::Raw(Box::new(RawFile { meta, digest: DigestPlan { keep, promised }, sink: None }))
+            }
+            Plan::Form { boundary, .. } => Files::Form(Box::new(FormFiles::new(Arc::clone(&service), &boundary))),
+        };
+        let pace = Pace::new(service.limits.body_idle_max, service.limits.body_bytes_per_second_min);
+        Self { service, files: Some(files), early, left, beyond: Bytes::new(), pace, is_first_turn: true }
+    }
+
+    /// How long the client may be silent from now on.
+    pub(super) fn patience(&self) -> Duration {
+        self.pace.allowance()
+    }
+
+    /// What was read of the next request.
+    pub(super) fn into_beyond(self) -> Bytes {
+        self.beyond
+    }
+
+    pub(super) fn waited(&mut self, time: Duration) {
+        self.pace.waited(time);
+    }
+
+    /// Stores a body of which nothing is left to be received. Blocking.
+    pub(super) fn store(mut self) -> Result<Whole, Refusal> {
+        self.feed_early()?;
+        self.finish()
+    }
+
+    /// Receives what comes until there is nothing for a while. Blocking.
+    pub(super) fn run(mut self, socket: TcpStream, lane: Lane) -> Turn {
+        let end = self.receive(&socket, lane);
+        Turn { transfer: self, socket, end }
+    }
+
+    fn receive(&mut self, socket: &TcpStream, lane: Lane) -> Result<End, Refusal> {
+        self.feed_early()?;
+        let lingers_from = if std::mem::take(&mut self.is_first_turn) { 0 } else { LINGER_WORTH_BYTES };
+        let (mut buffer, _memory) = self.buffer();
+        let mut brought = 0;
+        while self.left > 0 {
+            let (bytes, dry) = self.fill(socket, &mut buffer)?;
+            if bytes > 0 {
+                brought += bytes;
+                let frame = Bytes::from(std::mem::take(&mut buffer));
+                self.feed(frame.clone())?;
+                buffer = emptied(frame);
+            }
+            if self.left == 0 {
+                break;
+            }
+            if dry && (brought < lingers_from || !self.comes_more(socket, &lane)?) {
+                return if self.pace.allowance().is_zero() { Err(Refusal::TooSlow) } else { Ok(End::Dry) };
+            }
+            if brought >= TURN_BYTES {
+                return Ok(End::Share);
+            }
+        }
+        // What follows waits for the disk.
+        drop((buffer, lane));
+        self.finish().map(End::Whole)
+    }
+
+    fn feed_early(&mut self) -> Result<(), Refusal> {
+        std::mem::take(&mut self.early).into_iter().try_for_each(|frame| self.feed(frame))
+    }
+
+    fn buffer(&self) -> (Vec<u8>, Option<Permit>) {
+        let memory = self.service.ledger.spare(BUFFER_BYTES);
+        let bytes = if memory.is_some() { BUFFER_BYTES } else { BUFFER_BYTES_MIN };
+        (Vec::with_capacity(bytes), memory)
+    }
+
+    /// Reads until the buffer is full, the body is whole, or the socket has no more; `true` in that last case. What is of
+    /// the next request is put aside.
+    fn fill(&mut self, socket: &TcpStream, buffer: &mut Vec<u8>) -> Result<(u64, bool), Refusal> {
+        let mut total = 0;
+        loop {
+            if self.left == 0 || buffer.len() == buffer.capacity() {
+                return Ok((total, false));
+            }
+            match rustix::io::read(socket, spare_capacity(buffer)) {
+                Ok(0) => return Err(Refusal::Cut),
+                Ok(bytes) => {
+                    let bytes_of_body = self.left.min(bytes as u64);
+                    let beyond = bytes - usize::try_from(bytes_of_body).unwrap_or(bytes);
+                    if beyond > 0 {
+                        self.beyond = buffer.split_off(buffer.len() - beyond).into();
+                    }
+                    total += bytes_of_body;
+                    self.left -= bytes_of_body;
+                    self.pace.received(bytes_of_body);
+                    self.service.metrics.received_bytes.inc_by(bytes_of_body);
+                }
+                Err(Errno::AGAIN) => return Ok((total, true)),
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(Refusal::Cut),
+            }
+        }
+    }
+
+    /// Waits for more, but not for long.
+    fn comes_more(&mut self, socket: &TcpStream, lane: &Lane) -> Result<bool, Refusal> {
+        let began = Instant::now();
+        let linger_max = LINGER_MAX.min(self.pace.allowance());
+        let step = Timespec { tv_sec: 0, tv_nsec: i64::from(LINGER_STEP.subsec_nanos()) };
+        let comes = loop {
+            match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&step)) {
+                Ok(0) if lane.is_wanted() || began.elapsed() >= linger_max => break false,
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => break true,
+                Err(_) => return Err(Refusal::Cut),
+            }
+        };
+        self.pace.waited(began.elapsed());
+        Ok(comes)
+    }
+
+    fn feed(&mut self, frame: Bytes) -> Result<(), Refusal> {
+        match &mut self.files {
+            Some(Files::Raw(file)) => file.write(&self.service, frame),
+            Some(Files::Form(form)) => form.feed(frame),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&mut self) -> Result<Whole, Refusal> {
+        match self.files.take() {
+            Some(Files::Raw(file)) => Ok((Target::File, vec![file.seal(&self.service)?])),
+            Some(Files::Form(form)) => Ok((Target::Form, form.finish()?)),
+            None => Err(Refusal::Internal),
+        }
+    }
+}
+
+impl RawFile {
+    fn write(&mut self, service: &Service, frame: Bytes) -> Result<(), Refusal> {
+        Ok(self.sink(service)?.write(&[frame])?)
+    }
+
+    fn seal(mut self, service: &Service) -> Result<Sealed, Refusal> {
+        self.sink(service)?;
+        match self.sink {
+            Some(sink) => Ok(sink.seal(self.meta)?),
+            None => Err(Refusal::Internal),
+        }
+    }
+
+    fn sink(&mut self, service: &Service) -> Result<&mut Sink, Refusal> {
+        Ok(match &mut self.sink {
+            Some(sink) => sink,
+            none => none.insert(Sink::create(&service.store, self.digest)?),
+        })
+    }
+}
+
+/// The frame's own memory for the next one; new memory where somebody kept a piece of it.
+fn emptied(mut frame: Bytes) -> Vec<u8> {
+    let bytes = frame.len();
+    if !frame.is_unique() {
+        return Vec::with_capacity(bytes);
+    }
+    // Without a byte in it, a frame has no memory.
+    frame.truncate(1);
+    let mut buffer = Vec::from(frame);
+    buffer.clear();
+    buffer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_as_large_as_it_was() {
+        for filled in [1, 100, 4096] {
+            let mut buffer = Vec::with_capacity(4096);
+            buffer.resize(filled, 7);
+            let at = buffer.as_ptr();
+            let frame = Bytes::from(buffer);
+            let kept = frame.clone();
+            drop(kept);
+            let buffer = emptied(frame);
+            assert_eq!((buffer.len(), buffer.capacity(), buffer.as_ptr()), (0, 4096, at));
+        }
+        let frame = Bytes::from(vec![7; 4096]);
+        let _kept = frame.slice(1..);
+        assert_eq!(emptied(frame).capacity(), 4096);
+    }
+}
