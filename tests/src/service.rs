@@ -63,7 +63,7 @@ impl Service {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Self, LaunchError> {
-        Self::start("heapline-upload", arguments, environment, |service| {
+        Self::start("heapline-upload", Setup { arguments, environment, ..Setup::default() }, |service| {
             let spool = service.store().to_string_lossy().into_owned();
             let admin = service.admin.to_string();
             let bucket = bucket.to_owned();
