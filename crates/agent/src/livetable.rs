@@ -27,6 +27,7 @@ pub use adopt::{Adopted, End, Totals, read};
 pub use files::PREDECESSORS_MAX;
 
 mod adopt;
+pub(crate) mod exit;
 mod files;
 mod layout;
 mod mapping;

@@ -4,6 +4,7 @@
 //! and [`text`] are pure steps to and from it. Only [`live`] (which walks the live table), [`dump`] (which asks jemalloc)
 //! and [`profiler`] (the thread) do any I/O.
 
+pub(crate) mod base;
 pub(crate) mod decode;
 mod dump;
 mod encode;

@@ -50,12 +50,37 @@ pub(crate) struct Decoded {
 ///
 /// See [`DecodeError`].
 pub(crate) fn read(input: impl Read) -> Result<Decoded, DecodeError> {
-    let raw = bounded(input)?;
-    let raw = if raw.starts_with(b"\x1f\x8b") { bounded(MultiGzDecoder::new(&*raw))? } else { raw };
+    let raw = inflated(input)?;
     if raw.starts_with(b"heap_v2/") {
         return jemalloc_text(&raw);
     }
-    pprof(&raw)
+    pprof(&raw, Unnamed::Address)
+}
+
+/// The same of pprof only; a call without a name is called after its object: `[libc.so.6]`.
+pub(crate) fn read_by_object(input: impl Read) -> Result<Decoded, DecodeError> {
+    pprof(&inflated(input)?, Unnamed::Object)
+}
+
+/// Of pprof only: stacks have the machine's addresses, and there are no names.
+pub(crate) fn read_addresses(input: impl Read) -> Result<Profile, DecodeError> {
+    Ok(pprof(&inflated(input)?, Unnamed::Machine)?.profile)
+}
+
+/// What stands for a call without a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unnamed {
+    /// Its address, as text.
+    Address,
+    /// Its object's file name, else its address.
+    Object,
+    /// No call has a name.
+    Machine,
+}
+
+fn inflated(input: impl Read) -> Result<Vec<u8>, DecodeError> {
+    let raw = bounded(input)?;
+    if raw.starts_with(b"\x1f\x8b") { bounded(MultiGzDecoder::new(&*raw)) } else { Ok(raw) }
 }
 
 fn bounded(input: impl Read) -> Result<Vec<u8>, DecodeError> {
@@ -73,13 +98,16 @@ fn jemalloc_text(raw: &[u8]) -> Result<Decoded, DecodeError> {
     Ok(Decoded { symbols: resolver.into_symbols(), profile })
 }
 
-fn pprof(raw: &[u8]) -> Result<Decoded, DecodeError> {
+fn pprof(raw: &[u8], unnamed: Unnamed) -> Result<Decoded, DecodeError> {
     let mut parts = Parts::default();
     let mut profile = Profile::default();
     for field in Fields(raw) {
         match field? {
             (1, Value::Bytes(message)) => parts.types.push(number(message, 1)?),
             (2, Value::Bytes(message)) => parts.samples.push(message),
+            (3, Value::Bytes(message)) => {
+                parts.objects.insert(number(message, 1)?, number(message, 5)?);
+            }
             (4, Value::Bytes(message)) => {
                 parts.locations.push(message);
             }
@@ -94,7 +122,11 @@ fn pprof(raw: &[u8]) -> Result<Decoded, DecodeError> {
         }
     }
     let mut symbols = Symbols::default();
-    let addresses = parts.name_locations(&mut symbols)?;
+    let addresses = if unnamed == Unnamed::Machine {
+        parts.machine_addresses()?
+    } else {
+        parts.name_locations(&mut symbols, unnamed)?
+    };
     profile.samples = parts.samples(&addresses)?;
     profile.merge_equal_stacks();
     Ok(Decoded { profile, symbols })
@@ -105,6 +137,8 @@ struct Parts<'a> {
     /// The number of each type's name.
     types: Vec<u64>,
     samples: Vec<&'a [u8]>,
+    /// The number of each mapping's file name, by id.
+    objects: HashMap<u64, u64>,
     locations: Vec<&'a [u8]>,
     /// Name and file by id.
     functions: HashMap<u64, (u64, u64)>,
@@ -118,14 +152,15 @@ impl Parts<'_> {
     }
 
     /// Gives each location an address of its own; returns the return address that leads to it, by id.
-    fn name_locations(&self, symbols: &mut Symbols) -> Result<HashMap<u64, u64>, DecodeError> {
+    fn name_locations(&self, symbols: &mut Symbols, unnamed: Unnamed) -> Result<HashMap<u64, u64>, DecodeError> {
         let mut addresses = HashMap::with_capacity(self.locations.len());
         for (place, message) in self.locations.iter().enumerate() {
             let mut frames = Vec::new();
-            let (mut id, mut machine_address) = (0, 0);
+            let (mut id, mut object, mut machine_address) = (0, 0, 0);
             for field in Fields(message) {
                 match field? {
                     (1, Value::Number(number)) => id = number,
+                    (2, Value::Number(number)) => object = number,
                     (3, Value::Number(number)) => machine_address = number,
                     (4, Value::Bytes(line)) => {
                         let (name, file) = self.functions.get(&number(line, 1)?).copied().unwrap_or_default();
@@ -140,7 +175,13 @@ impl Parts<'_> {
                 }
             }
             if frames.is_empty() && machine_address != 0 {
-                let function = symbols.intern(&format!("{machine_address:#x}"));
+                let path = self.objects.get(&object).filter(|_| unnamed == Unnamed::Object);
+                let path = path.map(|&path| self.string(path)).filter(|path| !path.is_empty());
+                let function = path.map_or_else(
+                    || format!("{machine_address:#x}"),
+                    |path| format!("[{}]", path.rsplit('/').next().unwrap_or_default()),
+                );
+                let function = symbols.intern(&function);
                 frames.push(Frame { function, file: symbols.intern(""), line: 0 });
             }
             let address = place as u64 + 1;
@@ -148,6 +189,12 @@ impl Parts<'_> {
             addresses.insert(id, address + 1);
         }
         Ok(addresses)
+    }
+
+    /// The return address that each location stands for, by id.
+    fn machine_addresses(&self) -> Result<HashMap<u64, u64>, DecodeError> {
+        let place = |message: &&[u8]| Ok((number(message, 1)?, number(message, 3)?.wrapping_add(1)));
+        self.locations.iter().map(place).collect()
     }
 
     fn samples(&self, addresses: &HashMap<u64, u64>) -> Result<Vec<Sample>, DecodeError> {
@@ -311,6 +358,15 @@ mod tests {
         assert_eq!(functions[1], ["0x2fff", "shop::inlined", "shop::add"]);
         assert_eq!(profile.samples[0].inuse, Count { objects: 2.0, bytes: 4096.0 });
         assert_eq!(profile.samples[1].alloc, Some(Count { objects: 9.0, bytes: -73_728.0 }));
+    }
+
+    #[test]
+    fn the_machines_addresses_are_read_where_they_mean_something() {
+        let profile = read_addresses(&*written()).unwrap();
+        assert_eq!(&*profile.samples[0].stack, [0x1010, 0x2000]);
+        let decoded = read_by_object(&*written()).unwrap();
+        let leaf = decoded.profile.samples[1].stack[0] - 1;
+        assert_eq!(decoded.symbols.function(leaf), "0x2fff", "it is in no object");
     }
 
     #[test]

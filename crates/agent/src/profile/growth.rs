@@ -1,7 +1,9 @@
 //! Looks at the heap on a schedule, so that `/culprits` can say what has grown since.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::base::Base;
+use super::decode::Decoded;
 use super::model::Profile;
 use super::profiler::{ProfileError, Profiler, Workshop};
 use crate::culprit::{Grouped, Moment, Report, Ring, Sites, rank};
@@ -60,12 +62,12 @@ impl GrowthWatch {
 }
 
 impl Profiler {
-    /// What has grown over the last `since`, or since the first look if that was later.
+    /// What has grown over the last `since`, or since the first look if that was later; or since a recorded profile.
     ///
     /// # Errors
     ///
     /// `Disabled` where nothing is sampled; see [`Profiler::profile`].
-    pub(crate) async fn culprits(&self, since: Duration) -> Result<Report, ProfileError> {
+    pub(crate) async fn culprits(&self, since: Duration, base: Option<Base>) -> Result<Report, ProfileError> {
         if !prof::active() {
             return Err(ProfileError::Disabled);
         }
@@ -73,6 +75,9 @@ impl Profiler {
             let now = Instant::now();
             let (grouped, moment) = see(shop, now)?;
             let growth = &mut shop.growth;
+            if let Some(base) = base {
+                return against(growth, &base, (&grouped, &moment));
+            }
             let seconds = growth.seconds(now);
             let kept = growth.ring.since(seconds, since.as_secs_f64());
             let series: Vec<&Moment> = kept.iter().chain([&moment]).collect();
@@ -84,6 +89,24 @@ impl Profiler {
         })
         .await
     }
+}
+
+/// What has grown since a recorded profile; of this process, by all that was seen since.
+fn against(growth: &mut GrowthWatch, base: &Base, now: (&Grouped, &Moment)) -> Result<Report, ProfileError> {
+    let Decoded { mut profile, symbols } = base.named()?;
+    if !base.is_own() {
+        // What another process ever allocated says nothing of this one.
+        profile.samples.iter_mut().for_each(|sample| sample.alloc = None);
+    }
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age_seconds = (since_epoch.as_secs_f64() - profile.taken_unix_nanos as f64 / 1e9).max(0.0);
+    let (grouped, moment) = now;
+    let held = growth.sites.group(&profile, &symbols).held;
+    let first = Moment::new(moment.seconds - age_seconds, None, held);
+    let kept = if base.is_own() { growth.ring.since(moment.seconds, age_seconds) } else { &[] };
+    let later = kept.iter().filter(|kept| kept.seconds > first.seconds);
+    let series: Vec<&Moment> = [&first].into_iter().chain(later).chain([moment]).collect();
+    Ok(Report::new(&rank(&series), grouped))
 }
 
 /// One look on schedule.

@@ -19,6 +19,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
+use super::base::Base;
 use super::dump::{self, CaptureError};
 use super::growth::{self, GrowthWatch};
 use super::live::{self, View};
@@ -44,7 +45,7 @@ pub(crate) enum Kind {
 }
 
 /// What to take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Query {
     pub(crate) kind: Kind,
     /// The difference over this time in place of the state now. Not with `debug`.
@@ -55,6 +56,8 @@ pub(crate) struct Query {
     pub(crate) gc: bool,
     /// Which samples. All but [`View::Now`] need the live table.
     pub(crate) view: View,
+    /// The difference to this one. Not with `seconds` or `debug`.
+    pub(crate) base: Option<Base>,
 }
 
 /// Why there is no profile. The text is for clients.
@@ -156,7 +159,7 @@ impl Profiler {
         };
         let _waiting = self.waiting_deltas.try_acquire().map_err(|_| ProfileError::Busy)?;
         let permit = self.permit_soon().await?;
-        let before = self.ask(permit, |reply| Job::Capture { query, reply }).await?;
+        let before = self.ask(permit, |reply| Job::Capture { query: query.clone(), reply }).await?;
         tokio::time::sleep(Duration::from_secs(seconds.into())).await;
         let permit = self.permit_soon().await?;
         self.ask(permit, |reply| Job::TakeSince(Box::new(before), query, reply)).await
@@ -309,15 +312,14 @@ fn perform(job: Job, shop: &mut Workshop) {
     match job {
         Job::Work(work) => work(shop),
         Job::Take(query, reply) => {
-            let rendered = metrics.observe(|| Ok(render(capture(query.gc, query.view)?, query, resolver)));
+            let rendered = metrics.observe(|| render(capture(query.gc, query.view)?, &query, resolver));
             reply.send(rendered);
         }
         Job::Capture { query, reply } => {
             reply.send(metrics.observe(|| capture(query.gc, query.view)));
         }
         Job::TakeSince(before, query, reply) => {
-            let rendered =
-                metrics.observe(|| Ok(render(capture(query.gc, query.view)?.delta(&before), query, resolver)));
+            let rendered = metrics.observe(|| render(capture(query.gc, query.view)?.delta(&before), &query, resolver));
             reply.send(rendered);
         }
         Job::Symbolize(addresses, reply) => {
@@ -330,6 +332,17 @@ impl Workshop {
     /// The heap now; counted and timed as a profile.
     pub(crate) fn capture(&self) -> Result<Profile, ProfileError> {
         self.metrics.observe(|| capture(false, View::Now))
+    }
+
+    /// A profile in pprof's form. Of another process, only files that are still what they were give names.
+    pub(crate) fn pprof(&mut self, mut profile: Profile, is_own: bool) -> Vec<u8> {
+        let symbols = if is_own {
+            self.resolver.resolve(profile.addresses(), &profile.mappings)
+        } else {
+            self.resolver.resolve(profile.addresses(), &resolve::unchanged(&profile.mappings))
+        };
+        strip::start_at_program(&mut profile, symbols);
+        encode::pprof(&profile, symbols, Kind::Heap)
     }
 }
 
@@ -368,7 +381,7 @@ fn capture(gc: bool, view: View) -> Result<Profile, NotTaken> {
     }
 }
 
-fn render(mut profile: Profile, query: Query, resolver: &mut Resolver) -> Rendered {
+fn render(mut profile: Profile, query: &Query, resolver: &mut Resolver) -> Result<Rendered, NotTaken> {
     let addresses = profile.samples.iter().flat_map(|sample| sample.stack.iter());
     let addresses = addresses.map(|return_address| return_address.saturating_sub(1));
     let symbols = match query.view {
@@ -377,12 +390,17 @@ fn render(mut profile: Profile, query: Query, resolver: &mut Resolver) -> Render
         View::Now | View::Survivors { .. } | View::Peak => resolver.resolve(addresses, &profile.mappings),
     };
     strip::start_at_program(&mut profile, symbols);
+    let mut of_both = None;
+    if let Some(base) = &query.base {
+        (profile, of_both) = base.difference(profile, symbols).map_err(NotTaken::Refused)?;
+    }
+    let symbols = of_both.as_ref().unwrap_or(symbols);
     let body = if query.debug {
         text::go_text(&profile, symbols).into_bytes()
     } else {
         encode::pprof(&profile, symbols, query.kind)
     };
-    Rendered { body, text: query.debug }
+    Ok(Rendered { body, text: query.debug })
 }
 
 fn symbolize(addresses: &[u64], resolver: &mut Resolver) -> Result<Vec<(u64, String)>, ProfileError> {
