@@ -3,6 +3,7 @@
 
 pub mod alertmanager;
 pub mod binary;
+pub mod cgroup;
 pub mod browser;
 pub mod deadline;
 pub mod digest;

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
@@ -10,6 +11,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::cgroup::Cgroup;
 use crate::process::{self, LaunchError, Process};
 use crate::{binary, http, port};
 
@@ -26,6 +28,7 @@ pub struct Service {
     binary: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    cgroup: Option<Arc<Cgroup>>,
     listen: SocketAddr,
     admin: SocketAddr,
     directory: TempDir,
@@ -34,7 +37,7 @@ pub struct Service {
 impl Service {
     /// `heapline-upload` with further arguments.
     pub fn upload(arguments: &[&str]) -> Result<Self, LaunchError> {
-        Self::start("heapline-upload", arguments, &[], |service| {
+        Self::start("heapline-upload", arguments, &[], None, |service| {
             let store = service.store().to_string_lossy().into_owned();
             let admin = service.admin.to_string();
             vec!["--store".to_owned(), store, "--admin".to_owned(), admin]
@@ -43,13 +46,23 @@ impl Service {
 
     /// The leaky service with arguments, and variables for the agent in it.
     pub fn leaky(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self, LaunchError> {
-        Self::start("leaky", arguments, environment, |_| Vec::new())
+        Self::start("leaky", arguments, environment, None, |_| Vec::new())
+    }
+
+    /// The same in a cgroup.
+    pub fn leaky_within(
+        cgroup: &Arc<Cgroup>,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, LaunchError> {
+        Self::start("leaky", arguments, environment, Some(Arc::clone(cgroup)), |_| Vec::new())
     }
 
     fn start(
         name: &'static str,
         arguments: &[&str],
         environment: &[(&str, &str)],
+        cgroup: Option<Arc<Cgroup>>,
         own_arguments: impl Fn(&Self) -> Vec<String>,
     ) -> Result<Self, LaunchError> {
         let preparing = |source: io::Error| LaunchError::Prepare { name: name.to_owned(), source };
@@ -63,6 +76,7 @@ impl Service {
                 binary: binary.clone(),
                 arguments: arguments.iter().map(ToString::to_string).collect(),
                 environment: environment.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+                cgroup: cgroup.clone(),
                 listen,
                 admin,
                 directory,
@@ -75,7 +89,8 @@ impl Service {
 
     /// Starts with the addresses, the arguments and the files of before.
     pub fn start_again(&mut self) -> Result<(), LaunchError> {
-        let mut command = Command::new(&self.binary);
+        let cgroup = self.cgroup.as_ref();
+        let mut command = cgroup.map_or_else(|| Command::new(&self.binary), |cgroup| cgroup.command(&self.binary));
         command.arg("--listen").arg(self.listen.to_string()).args(&self.arguments);
         command.env("HEAPLINE_ADMIN", self.admin.to_string()).env("HEAPLINE_TOKEN", TOKEN);
         command.env("HEAPLINE_STATE", self.directory.path().join("state")).env("TMPDIR", self.directory.path());
@@ -98,6 +113,11 @@ impl Service {
     /// Ends with KILL; its files stay.
     pub fn kill(&mut self) -> Option<ExitStatus> {
         self.process.take().map(|mut process| process.kill())
+    }
+
+    /// How it ended, when it has ended by itself or by somebody else.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().and_then(Process::ended)
     }
 
     pub fn signal(&mut self, signal: Signal) {

@@ -7,7 +7,7 @@
 pub(crate) mod base;
 pub(crate) mod decode;
 mod dump;
-mod encode;
+pub(crate) mod encode;
 pub(crate) mod flamegraph;
 mod growth;
 mod jeheap;

@@ -94,6 +94,13 @@ impl Held {
     }
 }
 
+impl Held {
+    /// Where what was ever allocated cannot be compared.
+    pub(super) fn forget_allocations(&mut self) {
+        self.alloc = None;
+    }
+}
+
 impl Moment {
     pub(crate) fn new(seconds: f64, live_bytes: Option<u64>, held: HashMap<u32, Held>) -> Moment {
         Moment { seconds, live_bytes, held }

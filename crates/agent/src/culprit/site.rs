@@ -38,7 +38,7 @@ pub(crate) struct Grouped {
 
 #[derive(Debug)]
 pub(super) struct Largest {
-    bytes: f64,
+    pub(super) bytes: f64,
     pub(super) site: Frame,
     pub(super) stack: Vec<Frame>,
 }
@@ -64,7 +64,7 @@ impl Sites {
         grouped
     }
 
-    fn number(&mut self, frame: &Frame) -> u32 {
+    pub(super) fn number(&mut self, frame: &Frame) -> u32 {
         let is_closure = frame.function.ends_with("{{closure}}");
         let key = Key {
             function: Arc::clone(&frame.function),
@@ -91,7 +91,7 @@ struct Position {
     first_shown: usize,
 }
 
-fn unnamed() -> Frame {
+pub(super) fn unnamed() -> Frame {
     Frame { function: "".into(), file: "".into(), line: 0 }
 }
 

@@ -1,14 +1,12 @@
-//! Reads heap profiles from files: pprof's protocol buffer (google/pprof's `proto/profile.proto`), gzipped or not, and
-//! jemalloc's own text.
+//! Reads heap profiles in pprof's protocol buffer (google/pprof's `proto/profile.proto`), gzipped or not. For large
+//! files, see [`culprit::diff`](crate::culprit::diff).
 
 use std::collections::HashMap;
 use std::io::{self, Read};
 
 use flate2::read::MultiGzDecoder;
 
-use super::jeheap::{self, JeheapError};
 use super::model::{Count, Profile, Sample};
-use crate::symbols::resolve::Resolver;
 use crate::symbols::{Frame, Location, Symbols};
 
 /// The largest profile that is read, inflated. One of 10,000 stacks of 40 frames takes 3 MB.
@@ -18,8 +16,7 @@ const STACK_FRAMES_MAX: usize = 1024;
 
 /// Why bytes are not a heap profile.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
+pub(crate) enum DecodeError {
     /// The input failed, or is no whole gzip stream.
     #[error("the profile cannot be read")]
     Read(#[from] io::Error),
@@ -32,9 +29,6 @@ pub enum DecodeError {
     /// A CPU profile, say.
     #[error("the profile has no sample type inuse_space")]
     NotAHeap,
-    /// A damaged heap dump of jemalloc's.
-    #[error("{0}")]
-    Jeheap(String),
 }
 
 /// A profile and what is known of its addresses. For pprof these are made up: one for each of its locations.
@@ -50,19 +44,15 @@ pub(crate) struct Decoded {
 ///
 /// See [`DecodeError`].
 pub(crate) fn read(input: impl Read) -> Result<Decoded, DecodeError> {
-    let raw = inflated(input)?;
-    if raw.starts_with(b"heap_v2/") {
-        return jemalloc_text(&raw);
-    }
-    pprof(&raw, Unnamed::Address)
+    pprof(&inflated(input)?, Unnamed::Address)
 }
 
-/// The same of pprof only; a call without a name is called after its object: `[libc.so.6]`.
+/// The same, but a call without a name is called after its object: `[libc.so.6]`.
 pub(crate) fn read_by_object(input: impl Read) -> Result<Decoded, DecodeError> {
     pprof(&inflated(input)?, Unnamed::Object)
 }
 
-/// Of pprof only: stacks have the machine's addresses, and there are no names.
+/// Stacks have the machine's addresses, and there are no names.
 pub(crate) fn read_addresses(input: impl Read) -> Result<Profile, DecodeError> {
     Ok(pprof(&inflated(input)?, Unnamed::Machine)?.profile)
 }
@@ -87,15 +77,6 @@ fn bounded(input: impl Read) -> Result<Vec<u8>, DecodeError> {
     let mut raw = Vec::new();
     input.take(PROFILE_BYTES_MAX + 1).read_to_end(&mut raw)?;
     if raw.len() as u64 > PROFILE_BYTES_MAX { Err(DecodeError::TooLarge) } else { Ok(raw) }
-}
-
-/// Its addresses are named by the files that it lists, where they are still there.
-fn jemalloc_text(raw: &[u8]) -> Result<Decoded, DecodeError> {
-    let profile = jeheap::parse(raw, 0).map_err(|error: JeheapError| DecodeError::Jeheap(error.to_string()))?;
-    let mut resolver = Resolver::default();
-    let addresses = profile.samples.iter().flat_map(|sample| &sample.stack).map(|address| address.saturating_sub(1));
-    resolver.resolve(addresses, &profile.mappings);
-    Ok(Decoded { symbols: resolver.into_symbols(), profile })
 }
 
 fn pprof(raw: &[u8], unnamed: Unnamed) -> Result<Decoded, DecodeError> {
@@ -367,13 +348,6 @@ mod tests {
         let decoded = read_by_object(&*written()).unwrap();
         let leaf = decoded.profile.samples[1].stack[0] - 1;
         assert_eq!(decoded.symbols.function(leaf), "0x2fff", "it is in no object");
-    }
-
-    #[test]
-    fn jemallocs_text_is_read_too() {
-        let decoded = read(&b"heap_v2/524288\n@ 0x1 0x2\n  t*: 2: 8388608 [0: 0]\n"[..]).unwrap();
-        assert_eq!((decoded.profile.samples.len(), decoded.profile.period_bytes), (1, 524_288));
-        assert!(read(&b"heap_v2/524288\n@ 0xzz\n"[..]).is_err());
     }
 
     /// Whatever is cut off or flipped, an answer comes and nothing panics.

@@ -98,7 +98,8 @@ mod tests {
     #[test]
     fn a_life_without_an_early_profile_is_counted_from_its_start() {
         assert_eq!(named(&[profile(12.0, 0.0, 200.0)], true), ["shop::leak"]);
-        assert_eq!(named(&[profile(30.0, 10.0, 100.0), profile(40.0, 10.0, 250.0)], true), ["shop::leak"]);
+        let late = [profile(30.0, 10.0, 100.0), profile(40.0, 10.0, 250.0)];
+        assert_eq!(named(&late, true), ["shop::leak", "shop::cache"]);
     }
 
     #[test]

@@ -165,8 +165,8 @@ mod tests {
         let of = |wanted| taken.iter().filter(|(_, reason)| *reason == wanted).count();
         assert_eq!(of(Reason::Verdict), 1);
         assert!(of(Reason::Headroom) >= HEADROOM_SHARES.len(), "{taken:?}");
-        let late = taken.iter().filter(|(second, _)| *second > 450).count();
-        assert!(late * 2 > taken.len(), "{taken:?}");
+        let within = |from, to| taken.iter().filter(|(second, _)| (from..to).contains(second)).count();
+        assert!(within(700, 900) > within(400, 600), "{taken:?}");
     }
 
     #[test]
