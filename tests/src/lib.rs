@@ -3,8 +3,8 @@
 
 pub mod alertmanager;
 pub mod binary;
-pub mod cgroup;
 pub mod browser;
+pub mod cgroup;
 pub mod deadline;
 pub mod digest;
 pub mod exposition;

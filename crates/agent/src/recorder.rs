@@ -286,6 +286,8 @@ fn this_run(settings: &Settings, live_table: Option<&Path>) -> Run {
         service_version: settings.service_version.clone(),
         oom_kills: oom_kills::read(),
         live_table,
-        ..Run::default()
+        has_ended: false,
+        // Who is killed within its first second had just begun.
+        pulse: Pulse { verdict: Verdict::WarmingUp.name().to_owned(), ..Pulse::default() },
     }
 }

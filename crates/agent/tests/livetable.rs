@@ -404,7 +404,10 @@ fn a_killed_process_leaves_its_table() {
     assert_eq!((&memory["previous"]["end"], &memory["previous"]["verdict"]), (&"signal".into(), &"warming_up".into()));
     let last_profile = memory["previous"]["last_profile"].as_str().expect("where it is");
     assert!(last_profile.starts_with("/profiles/") && last_profile.ends_with("-end"), "{last_profile}");
-    assert_eq!(profile(&agent, last_profile).samples.len(), profile(&agent, "/debug/pprof/heap?process=previous").samples.len());
+    assert_eq!(
+        profile(&agent, last_profile).samples.len(),
+        profile(&agent, "/debug/pprof/heap?process=previous").samples.len()
+    );
     let heap = profile(&agent, last_profile);
     let names: Vec<_> = heap.samples.iter().flat_map(|sample| heap.functions(sample)).collect();
     assert!(names.contains(&"livetable::by_own_stack"), "{names:?}");

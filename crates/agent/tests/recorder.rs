@@ -63,12 +63,18 @@ fn bytes_of(profile: &Decoded, function: &str) -> i64 {
 
 #[inline(never)]
 fn remember(kept: &mut Vec<Vec<u8>>, mib: usize) {
-    kept.extend((0..mib * 64).map(|_| black_box(vec![1; 16 << 10])));
+    for _ in 0..mib * 64 {
+        kept.push(black_box(vec![1; 16 << 10]));
+    }
+    black_box(kept);
 }
 
 #[inline(never)]
 fn steady(kept: &mut Vec<Vec<u8>>) {
-    kept.extend((0..640).map(|_| black_box(vec![2; 16 << 10])));
+    for _ in 0..640 {
+        kept.push(black_box(vec![2; 16 << 10]));
+    }
+    black_box(kept);
 }
 
 #[test]

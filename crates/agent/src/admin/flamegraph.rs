@@ -49,7 +49,7 @@ pub(super) async fn flamegraph(profiler: &Profiler, recorder: &Recorder, query: 
             Format::Folded => graph.folded(),
         }))
     });
-    match rendered.await.flatten() {
+    match rendered.await.and_then(|rendered| rendered) {
         Ok(Some(text)) => answer(format, text, &nonce),
         Ok(None) => {
             let message = "allocations are not counted here, live memory only: inuse_space, inuse_objects";

@@ -25,6 +25,8 @@ use crate::verdict::Verdict;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often processes that are gone are looked for, while another process looks for them.
 const ADOPTION_ATTEMPTS_MAX: usize = 10;
+/// How often the profiler's thread is asked to look back, where it is busy for all too long. Then nothing is recorded.
+const SETTLING_ATTEMPTS_MAX: usize = 6;
 
 /// Works until it is dropped.
 pub(crate) async fn attend(
@@ -114,9 +116,14 @@ async fn settle(recorder: &Arc<Recorder>, profiler: &Profiler) {
             tracing::warn!(%error, "earlier processes cannot be looked for");
         }
     }
-    let of = Arc::clone(recorder);
-    // Nothing to say where the profiler's thread is busy for all too long: profiles are then found at the next start.
-    let settled = profiler.work(move |shop| Ok(look_back(&of, shop))).await.unwrap_or_default();
+    let mut settled = Settled::default();
+    for _ in 0..SETTLING_ATTEMPTS_MAX {
+        let of = Arc::clone(recorder);
+        if let Ok(found) = profiler.work(move |shop| Ok(look_back(&of, shop))).await {
+            settled = found;
+            break;
+        }
+    }
     if let Some(shelf) = &settled.shelf {
         recorder.metrics.bytes.set(i64::try_from(shelf.bytes()).unwrap_or(i64::MAX));
     }

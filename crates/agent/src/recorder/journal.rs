@@ -141,7 +141,7 @@ fn adopt_here(directory: &Path, own: &str, here: &Here<'_>) -> io::Result<Found>
             Some(run) if journal.ended.iter().all(|ended| ended.run.token != run.token) => {
                 let end = end_of(run, here);
                 journal.totals.count(end);
-                journal.ended.push(Ended { end, run: run.clone() });
+                journal.ended.push(Ended { end, run: Run::clone(run) });
             }
             Some(_) => {}
             None => tracing::warn!(path = %path.display(), "a record of an earlier process is damaged, and is removed"),
@@ -158,7 +158,7 @@ fn adopt_here(directory: &Path, own: &str, here: &Here<'_>) -> io::Result<Found>
 enum Examined {
     Lives,
     /// `None`: the record is none.
-    Gone(Option<Run>),
+    Gone(Option<Box<Run>>),
 }
 
 fn examine(path: &Path) -> Examined {
@@ -170,7 +170,7 @@ fn examine(path: &Path) -> Examined {
     }
     let mut text = Vec::new();
     let is_read = file.take(run::RECORD_BYTES as u64 * 2).read_to_end(&mut text).is_ok();
-    Examined::Gone(run::parse(&text).filter(|_| is_read))
+    Examined::Gone(run::parse(&text).filter(|_| is_read).map(Box::new))
 }
 
 /// See [`End`].
@@ -228,7 +228,10 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 fn temporary(path: &Path) -> PathBuf {
-    path.with_added_extension(super::TEMPORARY)
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(super::TEMPORARY);
+    name.into()
 }
 
 fn remove(path: &Path) {

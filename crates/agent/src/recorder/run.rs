@@ -159,7 +159,8 @@ fn write(file: &File, run: &Run) -> io::Result<()> {
 
 /// Cut at a character's end.
 pub(super) fn short_evidence(text: &str) -> String {
-    text[..text.floor_char_boundary(EVIDENCE_BYTES_MAX)].to_owned()
+    let ends = (0..=EVIDENCE_BYTES_MAX.min(text.len())).rev();
+    text[..ends.into_iter().find(|&end| text.is_char_boundary(end)).unwrap_or(0)].to_owned()
 }
 
 #[cfg(test)]

@@ -97,7 +97,8 @@ impl Names {
 
     pub(super) fn resolve(self) -> Result<(Calls, Columns, f64), DiffError> {
         let empty: Arc<str> = "".into();
-        let string = |index: u64| usize::try_from(index).ok().and_then(|index| self.strings.get(index)).unwrap_or(&empty);
+        let string =
+            |index: u64| usize::try_from(index).ok().and_then(|index| self.strings.get(index)).unwrap_or(&empty);
         let column = |name: &str| self.types.iter().take(COLUMNS_MAX).position(|&index| **string(index) == *name);
         let inuse_bytes = column("inuse_space").or_else(|| column("space")).ok_or(DiffError::NotAHeap)?;
         let mut calls = Calls::new(self.period_bytes);
