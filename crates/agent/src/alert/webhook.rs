@@ -205,6 +205,57 @@ mod tests {
         }
     }
 
+    /// A receiver that gives these answers, one a connection, and returns what it was asked.
+    fn receiver(answers: &'static [&'static str]) -> (Webhook, std::thread::JoinHandle<Vec<String>>) {
+        use std::io::{BufRead, BufReader, Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let thread = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().expect("somebody asks");
+                let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
+                let (mut text, mut length) = (String::new(), 0);
+                while !text.ends_with("\r\n\r\n") {
+                    let start = text.len();
+                    reader.read_line(&mut text).expect("a head");
+                    let line = text[start..].to_ascii_lowercase();
+                    let found = line.strip_prefix("content-length:").and_then(|rest| rest.trim().parse().ok());
+                    length = found.unwrap_or(length);
+                }
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).expect("a body");
+                text.push_str(&String::from_utf8_lossy(&body));
+                write!(stream, "HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n").expect("answered");
+                asked.push(text);
+            }
+            asked
+        });
+        (format!("http://ops:pw@{address}/hook").parse().expect("an address"), thread)
+    }
+
+    fn delivered(webhook: &Webhook) -> Result<(), DeliveryError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(webhook.deliver("{\"a\":1}".to_owned()))
+    }
+
+    #[test]
+    fn a_receiver_that_is_busy_is_asked_again_and_one_that_refuses_is_not() {
+        let (webhook, receiving) = receiver(&["503 Busy", "204 No Content"]);
+        delivered(&webhook).expect("delivered");
+        let asked = receiving.join().expect("no panic");
+        assert_eq!(asked.len(), 2);
+        assert!(
+            asked[1].starts_with("POST /hook HTTP/1.1\r\n") && asked[1].ends_with("\r\n\r\n{\"a\":1}"),
+            "{asked:?}"
+        );
+        assert!(asked[1].contains("authorization: Basic b3BzOnB3"), "{asked:?}");
+        let (webhook, receiving) = receiver(&["404 Not Found"]);
+        let error = delivered(&webhook).expect_err("refused");
+        assert_eq!(error.to_string(), "the receiver answered 404 Not Found");
+        assert_eq!(receiving.join().expect("no panic").len(), 1);
+    }
+
     #[test]
     fn base64_of_the_standard() {
         for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {

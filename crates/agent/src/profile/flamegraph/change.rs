@@ -1,6 +1,7 @@
 //! A flame graph between two profiles, compared by names: red grew, blue shrank.
 
-use super::{Builder, Flamegraph, Measure, root_first};
+use super::build::Builder;
+use super::{Flamegraph, Measure, root_first};
 use crate::profile::model::Profile;
 use crate::symbols::Symbols;
 
