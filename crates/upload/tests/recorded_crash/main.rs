@@ -18,7 +18,7 @@ use std::path::Path;
 
 use disk::{Disk, Keep};
 use heapline_upload::store::{Durability, FileId, Options, open};
-use recording::{Recording, Step};
+use recording::Step;
 use sha2::{Digest, Sha256};
 
 /// States with what is kept chosen at random, for each moment.
