@@ -4,6 +4,7 @@
 pub mod alertmanager;
 pub mod binary;
 pub mod browser;
+pub mod cgroup;
 pub mod deadline;
 pub mod digest;
 pub mod exposition;

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
@@ -10,6 +11,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::cgroup::Cgroup;
 use crate::process::{self, LaunchError, Process};
 use crate::{binary, http, port};
 
@@ -26,6 +28,7 @@ pub struct Service {
     binary: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    cgroup: Option<Arc<Cgroup>>,
     listen: SocketAddr,
     admin: SocketAddr,
     store: PathBuf,
@@ -39,6 +42,8 @@ pub struct Setup<'a> {
     pub environment: &'a [(&'a str, &'a str)],
     /// Where `heapline-upload` keeps its files (default: in the service's own temporary directory).
     pub store: Option<&'a Path>,
+    /// Where the process is put.
+    pub cgroup: Option<&'a Arc<Cgroup>>,
 }
 
 impl Service {
@@ -73,7 +78,16 @@ impl Service {
 
     /// The leaky service with arguments, and variables for the agent in it.
     pub fn leaky(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self, LaunchError> {
-        Self::start("leaky", Setup { arguments, environment, store: None }, |_| Vec::new())
+        Self::start("leaky", Setup { arguments, environment, ..Setup::default() }, |_| Vec::new())
+    }
+
+    /// The same in a cgroup.
+    pub fn leaky_within(
+        cgroup: &Arc<Cgroup>,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, LaunchError> {
+        Self::start("leaky", Setup { arguments, environment, cgroup: Some(cgroup), ..Setup::default() }, |_| Vec::new())
     }
 
     fn start(
@@ -96,6 +110,7 @@ impl Service {
                     .iter()
                     .map(|(key, value)| (key.to_string(), value.to_string()))
                     .collect(),
+                cgroup: setup.cgroup.cloned(),
                 listen,
                 admin,
                 store: setup.store.map_or_else(|| directory.path().join("store"), Path::to_owned),
@@ -109,7 +124,8 @@ impl Service {
 
     /// Starts with the addresses, the arguments and the files of before.
     pub fn start_again(&mut self) -> Result<(), LaunchError> {
-        let mut command = Command::new(&self.binary);
+        let cgroup = self.cgroup.as_ref();
+        let mut command = cgroup.map_or_else(|| Command::new(&self.binary), |cgroup| cgroup.command(&self.binary));
         command.arg("--listen").arg(self.listen.to_string()).args(&self.arguments);
         command.env("HEAPLINE_ADMIN", self.admin.to_string()).env("HEAPLINE_TOKEN", TOKEN);
         command.env("HEAPLINE_STATE", self.directory.path().join("state")).env("TMPDIR", self.directory.path());
@@ -138,6 +154,11 @@ impl Service {
     pub fn lose(&mut self) -> io::Result<()> {
         self.kill();
         fs::remove_dir_all(self.store())
+    }
+
+    /// How it ended, when it has ended by itself or by somebody else.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().and_then(Process::ended)
     }
 
     pub fn signal(&mut self, signal: Signal) {
@@ -178,11 +199,6 @@ impl Service {
     /// A request with the token.
     pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> io::Result<http::Response> {
         http::request(self.listen, method, path, &[("Authorization", &format!("Bearer {TOKEN}"))], body)
-    }
-
-    /// How the process ended, when it has.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.process.as_mut().and_then(Process::ended)
     }
 
     /// `POST /upload` of one file.

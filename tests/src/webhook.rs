@@ -24,6 +24,8 @@ pub struct Delivery {
     pub at: Instant,
     /// The alert as Alertmanager sends it: `status`, `labels`, `annotations`, …
     pub alert: Value,
+    /// The message that it came in.
+    pub message: Arc<Value>,
 }
 
 impl Delivery {
@@ -121,7 +123,9 @@ fn keep(body: &[u8], deliveries: &Mutex<Vec<Delivery>>) {
     let alerts = message["alerts"].as_array().cloned().unwrap_or_default();
     let mut deliveries = deliveries.lock().unwrap_or_else(PoisonError::into_inner);
     let room = MAX_DELIVERIES.saturating_sub(deliveries.len());
-    deliveries.extend(alerts.into_iter().take(room).map(|alert| Delivery { at, alert }));
+    let message = Arc::new(message);
+    let delivered = alerts.into_iter().take(room).map(|alert| Delivery { at, alert, message: Arc::clone(&message) });
+    deliveries.extend(delivered);
 }
 
 #[cfg(test)]

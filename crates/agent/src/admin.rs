@@ -5,6 +5,7 @@ mod doctor;
 mod flamegraph;
 mod page;
 mod pprof;
+mod profiles;
 mod report;
 mod routes;
 mod server;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use prometheus::Registry;
 
 use crate::admin::{Routes, Server};
-use crate::config::{Config, ConfigError, Settings};
+use crate::alert::{Alerts, Origin};
+use crate::config::{Config, ConfigError, Settings, program};
 use crate::in_flight::WorkInFlight;
 use crate::jemalloc::prof;
 use crate::livetable::{self, Adopted, LiveTable};
@@ -16,6 +17,7 @@ use crate::metrics;
 use crate::profile::live::own_mappings;
 use crate::profile::profiler::Profiler;
 use crate::readiness::Readiness;
+use crate::recorder::{Recorder, attend::attend};
 use crate::sampler::Sampler;
 use crate::state::State;
 
@@ -29,6 +31,7 @@ pub struct Agent {
     _server: Server,
     _sampler: Sampler,
     live: Option<&'static LiveTable>,
+    recorder: Arc<Recorder>,
 }
 
 /// Why the agent did not start.
@@ -81,17 +84,22 @@ impl Agent {
         }
         let live = if settings.pprof && prof::is_compiled_in() { live_table(&settings) } else { None };
         let (sampler, state) = Sampler::start(&settings).map_err(StartError::Watch)?;
-        let profiler = Profiler::start().map_err(StartError::Thread)?;
+        let profiler = Arc::new(Profiler::start().map_err(StartError::Thread)?);
+        let recorder = Recorder::start(&settings, live.and_then(LiveTable::path)).map_err(StartError::Metrics)?;
+        let alerts = settings.webhook.clone().map(|webhook| Alerts::new(webhook, origin(&settings, admin_addr)));
+        let alerts = alerts.transpose().map_err(StartError::Metrics)?;
 
         let registry = Registry::new();
-        metrics::register(&registry, state.clone()).map_err(StartError::Metrics)?;
-        for collector in profiler.collectors() {
+        metrics::register(&registry, state.clone(), &settings.service_version).map_err(StartError::Metrics)?;
+        let alerting = alerts.iter().map(Alerts::collector);
+        for collector in profiler.collectors().into_iter().chain(recorder.collectors()).chain(alerting) {
             registry.register(collector).map_err(StartError::Metrics)?;
         }
-        let routes = Routes { state: state.clone(), registry: registry.clone(), profiler };
-        let server = Server::start(listener, routes).map_err(StartError::Thread)?;
+        let attending = attend(recorder.clone(), profiler.clone(), state.clone(), alerts);
+        let routes = Routes { state: state.clone(), registry: registry.clone(), profiler, recorder: recorder.clone() };
+        let server = Server::start(listener, routes, attending).map_err(StartError::Thread)?;
         tracing::info!(address = %admin_addr, pprof = settings.pprof, "heapline admin server listens");
-        Ok(Self { admin_addr, registry, state, _server: server, _sampler: sampler, live })
+        Ok(Self { admin_addr, registry, state, _server: server, _sampler: sampler, live, recorder })
     }
 
     /// Where the admin server listens; with port 0 configured, the port taken.
@@ -126,6 +134,10 @@ impl Agent {
     }
 }
 
+fn origin(settings: &Settings, admin: SocketAddr) -> Origin {
+    Origin { service: program().to_string_lossy().into_owned(), version: settings.service_version.clone(), admin }
+}
+
 /// Profiles come from jemalloc's dumps where it cannot be had.
 fn live_table(settings: &Settings) -> Option<&'static LiveTable> {
     match livetable::start(settings.state_dir.as_deref(), &own_mappings()) {
@@ -146,6 +158,7 @@ impl Drop for Agent {
         if let Some(live) = self.live {
             live.end();
         }
+        self.recorder.end(self.state.uptime_seconds());
     }
 }
 

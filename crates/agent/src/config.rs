@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::alert::{Webhook, WebhookError};
 use crate::quantity::{self, QuantityError};
 use crate::readiness::Readiness;
 
@@ -30,6 +31,12 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// What `/readyz` answers. Default: ready.
     pub readiness: Option<Readiness>,
+    /// Where to post when memory begins to climb, and when it has stopped: see [`alert`](crate::alert). Plain http.
+    /// Environment: `HEAPLINE_WEBHOOK`, `http://[user:password@]host[:port][/path]`. Default: nowhere.
+    pub webhook: Option<Webhook>,
+    /// The host's own version: the label `version` of `heapline_build_info`, so that a new version that climbs can be
+    /// told from the one before. Environment: `HEAPLINE_SERVICE_VERSION`. Default: the agent's version.
+    pub service_version: Option<String>,
 }
 
 /// A setting that cannot be used.
@@ -66,6 +73,14 @@ pub enum ConfigError {
         /// Its value.
         value: String,
     },
+    /// Not an address that can be posted to. It may hold a secret, so it is not shown.
+    #[error("{variable} cannot be used")]
+    Webhook {
+        /// Its name.
+        variable: &'static str,
+        /// What is wrong with it.
+        source: WebhookError,
+    },
     /// A limit of no bytes.
     #[error("the memory limit is 0 bytes")]
     ZeroLimit,
@@ -80,6 +95,8 @@ pub(crate) struct Settings {
     /// `None` where there is not even a home.
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) readiness: Readiness,
+    pub(crate) webhook: Option<Webhook>,
+    pub(crate) service_version: String,
 }
 
 impl Config {
@@ -112,6 +129,14 @@ impl Config {
             Some(pprof) => Some(pprof),
             None => text("PPROF")?.map(switch).transpose()?,
         };
+        let webhook = match self.webhook {
+            Some(webhook) => Some(webhook),
+            None => text("HEAPLINE_WEBHOOK")?.map(webhook).transpose()?,
+        };
+        let service_version = match self.service_version {
+            Some(version) => Some(version),
+            None => text("HEAPLINE_SERVICE_VERSION")?.map(|(_, version)| version),
+        };
         let state_dir = self.state_dir.or_else(|| directory(&lookup, "HEAPLINE_STATE", ""));
         let state_dir = state_dir.or_else(|| Some(user_state(&lookup)?.join("heapline").join(program())));
         Ok(Settings {
@@ -120,6 +145,8 @@ impl Config {
             pprof: pprof.unwrap_or(true),
             state_dir,
             readiness: self.readiness.unwrap_or_default(),
+            webhook,
+            service_version: service_version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
         })
     }
 }
@@ -138,7 +165,7 @@ fn directory(lookup: &impl Fn(&str) -> Option<OsString>, variable: &str, below: 
 }
 
 /// The program's file name.
-fn program() -> OsString {
+pub(crate) fn program() -> OsString {
     let path = env::current_exe().ok();
     path.and_then(|path| Some(path.file_name()?.to_owned())).unwrap_or_else(|| "unnamed".into())
 }
@@ -149,6 +176,10 @@ fn address((variable, value): (&'static str, String)) -> Result<SocketAddr, Conf
 
 fn size((variable, value): (&'static str, String)) -> Result<u64, ConfigError> {
     quantity::parse_size(&value).map_err(|source| ConfigError::Size { variable, source })
+}
+
+fn webhook((variable, value): (&'static str, String)) -> Result<Webhook, ConfigError> {
+    value.parse().map_err(|source| ConfigError::Webhook { variable, source })
 }
 
 fn switch((variable, value): (&'static str, String)) -> Result<bool, ConfigError> {
@@ -187,10 +218,13 @@ mod tests {
             pprof: Some(true),
             state_dir: Some("/srv/state".into()),
             readiness: Some(Readiness::new(false)),
+            webhook: Some("http://a/".parse().expect("an address")),
+            service_version: Some("2.0".to_owned()),
         };
         let settings = resolve(explicit, &variables).expect("valid");
         assert_eq!((settings.admin, settings.memory_limit_bytes, settings.pprof), (ADMIN_DEFAULT, Some(7), true));
-        assert!(!settings.readiness.is_ready());
+        assert!(!settings.readiness.is_ready() && settings.webhook.is_some());
+        assert_eq!(settings.service_version, "2.0");
     }
 
     #[test]
@@ -226,9 +260,11 @@ mod tests {
             ("HEAPLINE_ADMIN", "6060"),
             ("HEAPLINE_ADMIN", "localhost"),
             ("HEAPLINE_MEMORY_LIMIT", "lots"),
+            ("HEAPLINE_WEBHOOK", "https://user:secret@hooks.example/T0"),
         ] {
             let error = resolve(Config::default(), &[(variable, value)]).expect_err("invalid");
             assert!(error.to_string().contains(variable), "{error}");
+            assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         }
         assert!(resolve(Config::default(), &[("HEAPLINE_MEMORY_LIMIT", "0")]).is_err());
     }

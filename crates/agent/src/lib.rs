@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The agent runs on threads of its own and needs no async runtime in the host. It answers on the admin address
-//! (default 127.0.0.1:6060): `/`, `/metrics`, `/memory`, `/culprits`, `/debug/pprof/`, `/doctor`, `/livez`, `/readyz`.
+//! (default 127.0.0.1:6060): `/`, `/metrics`, `/memory`, `/culprits`, `/profiles`, `/debug/pprof/`, `/doctor`, `/livez`, `/readyz`.
 //!
 //! What it keeps is bounded: [`history::MEMORY_BYTES`] of history, [`admin::CONNECTIONS_MAX`] connections. It never
 //! panics the host, never blocks the host's runtime, and sets `#[global_allocator]` only where the host says
@@ -24,6 +24,7 @@
 
 pub mod admin;
 mod agent;
+pub mod alert;
 mod config;
 pub mod culprit;
 mod doctor;
@@ -36,6 +37,7 @@ mod metrics;
 mod profile;
 pub mod quantity;
 mod readiness;
+pub mod recorder;
 mod sampler;
 mod state;
 mod symbols;

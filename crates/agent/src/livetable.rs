@@ -29,6 +29,7 @@ pub use table::Damage;
 
 mod adopt;
 mod atomic;
+pub(crate) mod exit;
 mod files;
 mod layout;
 mod mapping;

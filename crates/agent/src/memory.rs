@@ -6,6 +6,7 @@ use crate::jemalloc::stats::HeapReader;
 
 pub mod cgroup;
 pub mod equation;
+pub(crate) mod oom_kills;
 pub mod process;
 
 pub use cgroup::{Limit, LimitSource};

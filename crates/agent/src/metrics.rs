@@ -17,8 +17,8 @@ use crate::verdict::Verdict;
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Registers everything the agent measures, and the process.
-pub(crate) fn register(registry: &Registry, state: Arc<State>) -> Result<(), prometheus::Error> {
-    registry.register(Box::new(AgentCollector::new(state)?))?;
+pub(crate) fn register(registry: &Registry, state: Arc<State>, version: &str) -> Result<(), prometheus::Error> {
+    registry.register(Box::new(AgentCollector::new(state, version)?))?;
     registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
 }
 
@@ -88,7 +88,8 @@ const TRAJECTORY: Family = Family(
     "Angle of the slope where one limit a day is 45 degrees: 0 is level as far as its interval tells, negative falls.",
     None,
 );
-const BUILD: Family = Family("heapline_build_info", "Version of the agent.", Some("version"));
+const BUILD: Family =
+    Family("heapline_build_info", "Version of the service; the agent's where it says none.", Some("version"));
 const PROFILE_ACTIVE: Family = Family("heap_profile_active", "Whether allocations are being sampled.", None);
 const SAMPLE_INTERVAL: Family = Family(
     "heap_profile_sample_interval_bytes",
@@ -129,13 +130,14 @@ const FAMILIES: [&Family; 18] = [
 
 struct AgentCollector {
     state: Arc<State>,
+    version: String,
     descriptions: Vec<Desc>,
 }
 
 impl AgentCollector {
-    fn new(state: Arc<State>) -> Result<Self, prometheus::Error> {
+    fn new(state: Arc<State>, version: &str) -> Result<Self, prometheus::Error> {
         let descriptions = FAMILIES.iter().map(|family| family.describe()).collect::<Result<_, _>>()?;
-        Ok(Self { state, descriptions })
+        Ok(Self { state, version: version.to_owned(), descriptions })
     }
 }
 
@@ -151,7 +153,7 @@ impl Collector for AgentCollector {
         }
         families.report(&self.state.report());
         families.profiler();
-        families.labelled(&BUILD, [(env!("CARGO_PKG_VERSION"), 1.0)]);
+        families.labelled(&BUILD, [(self.version.as_str(), 1.0)]);
         families.0
     }
 }
@@ -204,7 +206,7 @@ impl Families {
         }
     }
 
-    fn labelled(&mut self, family: &Family, values: impl IntoIterator<Item = (&'static str, f64)>) {
+    fn labelled<'a>(&mut self, family: &Family, values: impl IntoIterator<Item = (&'a str, f64)>) {
         if let Ok(gauges) = GaugeVec::new(family.options(), &family.labels()) {
             for (label, value) in values {
                 gauges.with_label_values(&[label]).set(value);

@@ -4,10 +4,11 @@
 //! [`maps`], [`strip`], [`encode`] and [`text`] are pure steps to and from it. Only [`live`] (which walks the live table), [`dump`] (which asks jemalloc)
 //! and [`profiler`] (the thread) do any I/O.
 
+pub(crate) mod base;
 mod compact;
 pub(crate) mod decode;
 mod dump;
-mod encode;
+pub(crate) mod encode;
 pub(crate) mod flamegraph;
 mod growth;
 mod jeheap;
@@ -15,6 +16,7 @@ pub(crate) mod live;
 pub(crate) mod maps;
 pub(crate) mod model;
 pub(crate) mod profiler;
+mod query;
 mod strip;
 mod text;
 

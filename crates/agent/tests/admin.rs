@@ -38,7 +38,7 @@ fn start(pprof: bool) -> Agent {
         memory_limit_bytes: Some(2 << 30),
         pprof: Some(pprof),
         state_dir: Some(env!("CARGO_TARGET_TMPDIR").into()),
-        readiness: None,
+        ..Config::default()
     })
     .expect("the agent starts")
 }

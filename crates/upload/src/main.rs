@@ -79,6 +79,7 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
         memory_limit_bytes: config.memory_limit,
         // The agent's own variable beats the store.
         state_dir: std::env::var_os("HEAPLINE_STATE").is_none().then(|| config.local_dir().join("heapline")),
+        service_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         ..heapline::Config::default()
     })?;
     let runtime =

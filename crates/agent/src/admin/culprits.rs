@@ -6,48 +6,85 @@ use hyper::StatusCode;
 
 use super::pprof::{self, parameter};
 use super::routes::{Answer, text, typed};
+use crate::culprit::Report;
 use crate::profile::profiler::Profiler;
 use crate::quantity;
+use crate::recorder::Recorder;
 
 /// Where `since` is left out: long enough for slow growth, and what filled up at the start is behind it.
 const SINCE_DEFAULT: Duration = Duration::from_secs(3_600);
 
-pub(super) async fn culprits(profiler: &Profiler, query: &str) -> Answer {
-    let (since, as_text) = match parse_query(query) {
+pub(super) async fn culprits(profiler: &Profiler, recorder: &Recorder, query: &str) -> Answer {
+    let asked = match parse_query(query) {
         Ok(asked) => asked,
         Err(message) => return pprof::error(StatusCode::BAD_REQUEST, message),
     };
-    let report = match since {
-        None => profiler.culprits(SINCE_DEFAULT).await,
-        Some(since) => profiler.culprits_since(since).await,
+    if asked.of_previous {
+        return match recorder.settled().await.culprits {
+            Some(report) => answer(&report, asked.as_text),
+            None => pprof::error(StatusCode::NOT_FOUND, "no earlier process left a profile"),
+        };
+    }
+    let base = match pprof::base(recorder, query).await {
+        Ok(base) => base,
+        Err(refused) => return refused,
+    };
+    let report = match (base, asked.since) {
+        (Some(base), _) => profiler.culprits_against(base).await,
+        (None, Some(since)) => profiler.culprits_since(since).await,
+        (None, None) => profiler.culprits(SINCE_DEFAULT).await,
     };
     match report {
-        Ok(report) if as_text => text(StatusCode::OK, report.to_string()),
-        Ok(report) => match serde_json::to_vec_pretty(&report) {
-            Ok(json) => typed("application/json", json),
-            Err(error) => {
-                tracing::warn!(%error, "no JSON of the culprits");
-                text(StatusCode::INTERNAL_SERVER_ERROR, "the culprits could not be written\n")
-            }
-        },
+        Ok(report) => answer(&report, asked.as_text),
         Err(refused) => pprof::refusal(&refused),
     }
 }
 
-fn parse_query(query: &str) -> Result<(Option<Duration>, bool), &'static str> {
+fn answer(report: &Report, as_text: bool) -> Answer {
+    if as_text {
+        return text(StatusCode::OK, report.to_string());
+    }
+    match serde_json::to_vec_pretty(report) {
+        Ok(json) => typed("application/json", json),
+        Err(error) => {
+            tracing::warn!(%error, "no JSON of the culprits");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "the culprits could not be written\n")
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Asked {
+    /// `None` leaves the time to the judgement.
+    since: Option<Duration>,
+    as_text: bool,
+    of_previous: bool,
+}
+
+fn parse_query(query: &str) -> Result<Asked, &'static str> {
     let since = match parameter(query, "since").map(quantity::parse_duration) {
         None => None,
         Some(Ok(since)) if !since.is_zero() => Some(since),
         Some(_) => return Err("since must be a time such as 90s, 10m or 2h"),
     };
-    if parameter(query, "base").is_some() {
-        return Err("there is no recorded profile of that name");
+    let as_text = match parameter(query, "format") {
+        None | Some("json") => false,
+        Some("text") => true,
+        Some(_) => return Err("format must be json or text"),
+    };
+    let has_window = parameter(query, "base").is_some() || parameter(query, "since").is_some();
+    if parameter(query, "base").is_some() && parameter(query, "since").is_some() {
+        return Err("base and since cannot be combined: each says since when");
     }
-    match parameter(query, "format") {
-        None | Some("json") => Ok((since, false)),
-        Some("text") => Ok((since, true)),
-        Some(_) => Err("format must be json or text"),
-    }
+    let of_previous = match parameter(query, "process") {
+        None | Some("current") => false,
+        Some("previous") if has_window => {
+            return Err("of a previous process there is its whole life, without base and since");
+        }
+        Some("previous") => true,
+        Some(_) => return Err("process must be current or previous"),
+    };
+    Ok(Asked { since, as_text, of_previous })
 }
 
 #[cfg(test)]
@@ -56,9 +93,19 @@ mod tests {
 
     #[test]
     fn parameters() {
-        assert_eq!(parse_query(""), Ok((None, false)));
-        assert_eq!(parse_query("since=10m&format=text"), Ok((Some(Duration::from_secs(600)), true)));
-        for wrong in ["since=", "since=0s", "since=ten", "format=xml", "base=1"] {
+        let asked = |since, as_text, of_previous| Ok(Asked { since, as_text, of_previous });
+        assert_eq!(parse_query(""), asked(None, false, false));
+        assert_eq!(parse_query("since=10m&format=text"), asked(Some(Duration::from_secs(600)), true, false));
+        assert_eq!(parse_query("process=previous&format=text"), asked(None, true, true));
+        for wrong in [
+            "since=",
+            "since=0s",
+            "since=ten",
+            "format=xml",
+            "base=1&since=1m",
+            "process=next",
+            "process=previous&base=1",
+        ] {
             assert!(parse_query(wrong).is_err(), "{wrong}");
         }
     }

@@ -9,6 +9,7 @@ use super::pprof::{self, parameter};
 use super::routes::{Answer, typed};
 use crate::profile::flamegraph::{Flamegraph, Measure};
 use crate::profile::profiler::Profiler;
+use crate::recorder::Recorder;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
@@ -17,25 +18,38 @@ enum Format {
     Folded,
 }
 
-pub(super) async fn flamegraph(profiler: &Profiler, query: &str) -> Answer {
+pub(super) async fn flamegraph(profiler: &Profiler, recorder: &Recorder, query: &str) -> Answer {
     let (measure, format, seconds) = match parse_query(query) {
         Ok(asked) => asked,
         Err(message) => return pprof::error(StatusCode::BAD_REQUEST, message),
     };
+    let base = match pprof::base(recorder, query).await {
+        Ok(base) => base,
+        Err(refused) => return refused,
+    };
+    if base.is_some() && seconds.is_some() {
+        return pprof::error(StatusCode::BAD_REQUEST, "base and seconds cannot be combined: each says since when");
+    }
     let nonce = nonce();
     let for_page = nonce.clone();
     let rendered = profiler.view(seconds, move |profile, symbols| {
         if measure.is_allocated() && !profile.counts_allocations() && !profile.samples.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let graph = Flamegraph::new(profile, symbols, measure);
-        Some(match format {
+        let graph = match &base {
+            None => Flamegraph::new(profile, symbols, measure),
+            Some(base) => {
+                let before = base.named_by_object()?;
+                Flamegraph::between((&before.profile, &before.symbols), (profile, symbols), measure)
+            }
+        };
+        Ok(Some(match format {
             Format::Page => graph.page(&for_page),
             Format::Svg => graph.svg(),
             Format::Folded => graph.folded(),
-        })
+        }))
     });
-    match rendered.await {
+    match rendered.await.and_then(|rendered| rendered) {
         Ok(Some(text)) => answer(format, text, &nonce),
         Ok(None) => {
             let message = "allocations are not counted here, live memory only: inuse_space, inuse_objects";

@@ -34,6 +34,7 @@ pub(super) fn page(state: &State) -> String {
 <ul>
 <li><a href="memory">memory</a>: where the resident bytes are, slopes and verdict</li>
 <li><a href="culprits?format=text">culprits</a>: which call sites grow</li>
+<li><a href="profiles">profiles</a>: what the flight recorder has, of earlier processes, too</li>
 <li><a href="doctor">doctor</a>: whether profiles show what they should</li>
 <li><a href="metrics">metrics</a>: for Prometheus</li>
 {pprof}

@@ -9,9 +9,11 @@ use hyper::header::{CONTENT_DISPOSITION, HeaderName, HeaderValue, RETRY_AFTER, X
 use hyper::{Method, Request, StatusCode};
 
 use super::routes::{Answer, text, typed};
+use crate::profile::base::Base;
 use crate::profile::live::View;
 use crate::profile::profiler::{Kind, ProfileError, Profiler, Query};
 use crate::quantity;
+use crate::recorder::Recorder;
 
 /// Seconds that a difference may take.
 const SECONDS_MAX: u16 = 3_600;
@@ -22,12 +24,16 @@ const SYMBOL_BYTES_MAX: usize = 64 << 10;
 /// Without it `go tool pprof` hides an error's text.
 const X_GO_PPROF: HeaderName = HeaderName::from_static("x-go-pprof");
 
-pub(super) async fn profile(profiler: &Profiler, kind: Kind, query: &str) -> Answer {
+pub(super) async fn profile(profiler: &Profiler, recorder: &Recorder, kind: Kind, query: &str) -> Answer {
+    let base = match base(recorder, query).await {
+        Ok(base) => base,
+        Err(refused) => return refused,
+    };
     let query = match parse_query(kind, query) {
-        Ok(query) => query,
+        Ok(query) => Query { base, ..query },
         Err(message) => return error(StatusCode::BAD_REQUEST, message),
     };
-    let is_delta = query.seconds.is_some();
+    let is_delta = query.seconds.is_some() || query.base.is_some();
     match profiler.profile(query).await {
         Ok(rendered) if rendered.text => plain(rendered.body),
         Ok(rendered) => {
@@ -42,6 +48,15 @@ pub(super) async fn profile(profiler: &Profiler, kind: Kind, query: &str) -> Ans
             without_sniffing(answer)
         }
         Err(refused) => refusal(&refused),
+    }
+}
+
+/// The recorded profile that the parameter `base` names, if it is there; else the refusal.
+pub(super) async fn base(recorder: &Recorder, query: &str) -> Result<Option<Base>, Answer> {
+    let Some(id) = parameter(query, "base") else { return Ok(None) };
+    match recorder.base(id).await {
+        Some(base) => Ok(Some(base)),
+        None => Err(error(StatusCode::BAD_REQUEST, "there is no recorded profile of that name, see /profiles")),
     }
 }
 
@@ -147,6 +162,9 @@ fn parse_query(kind: Kind, query: &str) -> Result<Query, &'static str> {
     if seconds.is_some() && debug {
         return Err("seconds and debug cannot be combined: a difference has no text form");
     }
+    if parameter(query, "base").is_some() && (debug || seconds.is_some()) {
+        return Err("base cannot be combined with seconds or debug: it makes a difference already");
+    }
     let is_previous = match parameter(query, "process") {
         None | Some("current") => false,
         Some("previous") if seconds.is_none() && parameter(query, "min_age").is_none() => true,
@@ -168,7 +186,7 @@ fn parse_query(kind: Kind, query: &str) -> Result<Query, &'static str> {
         },
         (Some(_), Some(_)) => return Err("at and min_age cannot be combined: no ages are kept of the peak"),
     };
-    Ok(Query { kind, seconds, debug, gc, view })
+    Ok(Query { kind, seconds, debug, gc, view, base: None })
 }
 
 /// What is no address is passed over.
@@ -211,6 +229,8 @@ mod tests {
             "debug=x",
             "gc=yes",
             "seconds=5&debug=1",
+            "seconds=5&base=1",
+            "debug=1&base=1",
             "seconds=5&at=peak",
             "at=noon",
             "min_age=",

@@ -4,10 +4,11 @@ use std::io;
 
 use serde::Serialize;
 
-use crate::livetable::{self, Adopted};
+use crate::recorder::Recorder;
+use crate::recorder::journal::Ended;
+use crate::recorder::run::Run;
 use crate::state::State;
 use crate::trend::Slope;
-use crate::verdict::Verdict;
 
 /// Numbers are bytes, bytes per second or seconds, as their names say; a time that is not near is `null`.
 #[derive(Debug, Serialize)]
@@ -28,18 +29,31 @@ pub(super) struct Memory {
     time_to_limit_low_seconds: Option<f64>,
     time_to_limit_high_seconds: Option<f64>,
     trajectory_degrees: f64,
-    /// The newest process with this state directory that did not end by itself.
+    /// The process before this one, with the same state directory.
     previous: Option<Previous>,
+    /// Those before it, the newest first.
+    earlier: Vec<Previous>,
 }
 
+/// A process that ended.
 #[derive(Debug, Serialize)]
 struct Previous {
     end: &'static str,
     uptime_seconds: f64,
     /// `null` where it ended before anything was said.
-    verdict: Option<&'static str>,
-    /// Where this process serves it.
-    last_profile: &'static str,
+    verdict: Option<String>,
+    /// Where this process serves it; `null` where there is none.
+    last_profile: Option<String>,
+    /// Where its call sites that grew are told.
+    culprits: Option<&'static str>,
+    /// What its verdict rested on.
+    evidence: String,
+    pid: u32,
+    service_version: String,
+    started_unix_seconds: f64,
+    rss_bytes: u64,
+    limit_bytes: u64,
+    floor_bytes: i64,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,13 +73,16 @@ struct WindowSlope {
 }
 
 /// The equation is of this moment, the rest of the newest judgement.
-pub(super) fn memory(state: &State) -> io::Result<Memory> {
+pub(super) fn memory(state: &State, recorder: &Recorder) -> io::Result<Memory> {
     let sample = state.sample()?;
     let report = state.report();
     let equation = sample.equation();
     let judgement = report.outlook.judgement;
     let time = judgement.time_to_limit;
     let uptime_seconds = state.uptime_seconds();
+    let mut ended =
+        recorder.ended().iter().enumerate().map(|(place, ended)| Previous::new(ended, recorder, place == 0));
+    let previous = ended.next();
     Ok(Memory {
         rss_bytes: sample.rss_bytes,
         limit_bytes: report.limit.bytes,
@@ -86,17 +103,28 @@ pub(super) fn memory(state: &State) -> io::Result<Memory> {
         time_to_limit_low_seconds: time.map(|time| time.low_seconds).filter(|seconds| seconds.is_finite()),
         time_to_limit_high_seconds: time.map(|time| time.high_seconds).filter(|seconds| seconds.is_finite()),
         trajectory_degrees: judgement.trajectory_degrees,
-        previous: livetable::current().and_then(|live| live.predecessors().first()).map(Previous::from),
+        previous,
+        earlier: ended.collect(),
     })
 }
 
-impl From<&Adopted> for Previous {
-    fn from(gone: &Adopted) -> Self {
+impl Previous {
+    fn new(ended: &Ended, recorder: &Recorder, is_newest: bool) -> Self {
+        let Run { pulse, .. } = &ended.run;
+        let last_profile = recorder.last_profile(ended);
         Self {
-            end: gone.end.name(),
-            uptime_seconds: gone.uptime_seconds,
-            verdict: gone.verdict.map(Verdict::name),
-            last_profile: "/debug/pprof/heap?process=previous",
+            end: ended.end.name(),
+            uptime_seconds: pulse.uptime_seconds,
+            verdict: Some(pulse.verdict.clone()).filter(|verdict| !verdict.is_empty()),
+            culprits: last_profile.as_ref().filter(|_| is_newest).map(|_| "/culprits?process=previous"),
+            last_profile,
+            evidence: pulse.evidence.clone(),
+            pid: ended.run.pid,
+            service_version: ended.run.service_version.clone(),
+            started_unix_seconds: ended.run.started_unix_seconds,
+            rss_bytes: pulse.rss_bytes,
+            limit_bytes: pulse.limit_bytes,
+            floor_bytes: pulse.floor_bytes,
         }
     }
 }

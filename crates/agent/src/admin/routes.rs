@@ -4,19 +4,21 @@
 //! /                     a page of links
 //! /metrics              Prometheus, text format 0.0.4
 //! /memory               the memory equation, slopes and verdict as JSON
-//! /culprits             the call sites that grow; parameters since, format
+//! /culprits             the call sites that grow; parameters since, base, process, format
+//! /profiles             the flight recorder: what was recorded, by this process and earlier ones; POST records one
+//! /profiles/<id>        one of them, as pprof
 //! /doctor               whether the agent sees what it should, as a page or JSON; parameters format, self_test
 //! /debug/pprof/         what there is to profile
-//! /debug/pprof/heap     pprof profile of live memory; parameters seconds, debug, gc, min_age, at=peak, process
+//! /debug/pprof/heap     pprof profile of live memory; parameters seconds, base, debug, gc, min_age, at=peak, process
 //! /debug/pprof/allocs   the same, seen by allocations
-//! /debug/pprof/flamegraph  a page, a picture or text; parameters type, seconds, format
+//! /debug/pprof/flamegraph  a page, a picture or text; parameters type, seconds, base, format
 //! /debug/pprof/cmdline  the program's arguments
 //! /debug/pprof/symbol   names of addresses, GET or POST
 //! /livez                200 while the agent runs
 //! /readyz               200 while the host is ready, else 503
 //! ```
 //!
-//! Everything answers GET and HEAD; errors are text/plain.
+//! Everything answers GET and HEAD, `/profiles` and `symbol` POST as well; errors are text/plain.
 
 use std::sync::Arc;
 
@@ -27,9 +29,10 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use prometheus::Registry;
 
-use super::{culprits, doctor, flamegraph, page, pprof, report};
+use super::{culprits, doctor, flamegraph, page, pprof, profiles, report};
 use crate::metrics;
 use crate::profile::profiler::{Kind, Profiler};
+use crate::recorder::Recorder;
 use crate::state::State;
 
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -38,7 +41,8 @@ pub(super) type Answer = Response<Full<Bytes>>;
 pub(crate) struct Routes {
     pub(crate) state: Arc<State>,
     pub(crate) registry: Registry,
-    pub(crate) profiler: Profiler,
+    pub(crate) profiler: Arc<Profiler>,
+    pub(crate) recorder: Arc<Recorder>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,8 @@ enum Route {
     Metrics,
     Memory,
     Culprits,
+    Profiles,
+    Profile,
     Doctor,
     PprofIndex,
     PprofHeap,
@@ -65,6 +71,8 @@ impl Route {
             "/metrics" => Self::Metrics,
             "/memory" => Self::Memory,
             "/culprits" => Self::Culprits,
+            "/profiles" => Self::Profiles,
+            _ if path.starts_with(profiles::PREFIX) => Self::Profile,
             "/doctor" => Self::Doctor,
             "/debug/pprof/" if pprof => Self::PprofIndex,
             "/debug/pprof/heap" if pprof => Self::PprofHeap,
@@ -79,11 +87,15 @@ impl Route {
     }
 
     fn allowed(self) -> &'static str {
-        if self == Self::PprofSymbol { "GET, HEAD, POST" } else { "GET, HEAD" }
+        if self.takes_posts() { "GET, HEAD, POST" } else { "GET, HEAD" }
     }
 
     fn allows(self, method: &Method) -> bool {
-        matches!(*method, Method::GET | Method::HEAD) || (self == Self::PprofSymbol && *method == Method::POST)
+        matches!(*method, Method::GET | Method::HEAD) || (self.takes_posts() && *method == Method::POST)
+    }
+
+    fn takes_posts(self) -> bool {
+        matches!(self, Self::PprofSymbol | Self::Profiles)
     }
 }
 
@@ -101,13 +113,16 @@ impl Routes {
         match route {
             Route::Page => typed("text/html; charset=utf-8", page::page(&self.state)),
             Route::Metrics => typed(metrics::CONTENT_TYPE, metrics::encode(&self.registry)),
-            Route::Memory => memory(&self.state),
-            Route::Culprits => culprits::culprits(&self.profiler, query).await,
+            Route::Memory => memory(&self.state, &self.recorder),
+            Route::Culprits => culprits::culprits(&self.profiler, &self.recorder, query).await,
+            Route::Profiles if *request.method() == Method::POST => profiles::record(self).await,
+            Route::Profiles => profiles::list(&self.recorder).await,
+            Route::Profile => profiles::profile(&self.recorder, request.uri().path()).await,
             Route::Doctor => doctor::doctor(&self.state, &self.profiler, request.headers(), query).await,
-            Route::PprofFlamegraph => flamegraph::flamegraph(&self.profiler, query).await,
+            Route::PprofFlamegraph => flamegraph::flamegraph(&self.profiler, &self.recorder, query).await,
             Route::PprofIndex => typed("text/html; charset=utf-8", page::PPROF_INDEX),
-            Route::PprofHeap => pprof::profile(&self.profiler, Kind::Heap, query).await,
-            Route::PprofAllocs => pprof::profile(&self.profiler, Kind::Allocs, query).await,
+            Route::PprofHeap => pprof::profile(&self.profiler, &self.recorder, Kind::Heap, query).await,
+            Route::PprofAllocs => pprof::profile(&self.profiler, &self.recorder, Kind::Allocs, query).await,
             Route::PprofCmdline => pprof::cmdline(),
             Route::PprofSymbol => pprof::symbol(&self.profiler, request).await,
             Route::Live => text(StatusCode::OK, "ok\n"),
@@ -140,8 +155,8 @@ pub(super) fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Answe
     answer
 }
 
-fn memory(state: &State) -> Answer {
-    let json = report::memory(state).and_then(|report| Ok(serde_json::to_vec_pretty(&report)?));
+fn memory(state: &State, recorder: &Recorder) -> Answer {
+    let json = report::memory(state, recorder).and_then(|report| Ok(serde_json::to_vec_pretty(&report)?));
     match json {
         Ok(json) => typed("application/json", json),
         Err(error) => {

@@ -44,7 +44,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(listener: StdListener, routes: Routes) -> io::Result<Self> {
+    /// Serves, and does `beside` on the same thread.
+    pub(crate) fn start(
+        listener: StdListener,
+        routes: Routes,
+        beside: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let listener = {
@@ -54,6 +59,7 @@ impl Server {
         let (shutdown, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("heapline-admin".to_owned()).spawn(move || {
             runtime.block_on(async {
+                tokio::spawn(beside);
                 tokio::select! {
                     () = serve(listener, Arc::new(routes)) => {}
                     _ = stopped => {}

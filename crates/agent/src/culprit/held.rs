@@ -55,6 +55,11 @@ impl Held {
         }
     }
 
+    /// Where what was ever allocated cannot be compared.
+    pub(super) fn forget_allocations(&mut self) {
+        self.alloc = None;
+    }
+
     /// What is left without a part of it.
     pub(super) fn without(self, part: Held) -> Held {
         Held {

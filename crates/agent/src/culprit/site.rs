@@ -42,7 +42,7 @@ pub(crate) struct Grouped {
 
 #[derive(Debug)]
 pub(super) struct Largest {
-    bytes: f64,
+    pub(super) bytes: f64,
     pub(super) site: Frame,
     pub(super) stack: Vec<Frame>,
 }
@@ -78,6 +78,11 @@ impl Sites {
             });
         }
         grouped
+    }
+
+    /// The number of the site that a frame stands for.
+    pub(super) fn of_frame(&mut self, frame: &Frame) -> u32 {
+        self.number(key(frame))
     }
 
     fn number(&mut self, key: Key) -> u32 {
@@ -140,6 +145,11 @@ struct Position {
     frame: Frame,
     /// How many frames of the allocator and the standard library are left out at the leaf.
     first_shown: usize,
+}
+
+/// Of what has no name at all.
+pub(super) fn unnamed() -> Frame {
+    Frame { function: "".into(), file: "".into(), line: 0 }
 }
 
 /// The best frame of a stack, the one nearest to the allocation among equals.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::files;
 use super::table::{Damage, Identity, TICKS_PER_SECOND, Table};
+use crate::memory::oom_kills;
 use crate::profile::maps;
 use crate::profile::model::{Mapping, Profile};
 use crate::verdict::Verdict;
@@ -208,13 +209,9 @@ fn mappings(text: &str) -> Vec<Mapping> {
     lines.collect()
 }
 
-/// From `memory.events` of the process's own cgroup (v2); in a container that is the container's.
+/// In the process's own cgroup, v1 or v2; in a container that is the container's.
 pub(crate) fn cgroup_oom_kills() -> Option<u64> {
-    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = cgroups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let directory = Path::new("/sys/fs/cgroup").join(own.trim_start_matches('/'));
-    let events = fs::read_to_string(directory.join("memory.events")).ok()?;
-    events.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+    oom_kills::read().first().map(|level| level.kills)
 }
 
 #[cfg(test)]

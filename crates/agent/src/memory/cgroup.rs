@@ -6,6 +6,9 @@ use std::path::{Component, Path, PathBuf};
 /// cgroup v1 writes "no limit" as the largest number of whole pages; nothing real comes near this.
 const UNLIMITED_BYTES: u64 = 1 << 60;
 
+/// The file of a limit in cgroup v2.
+pub(super) const V2_LIMIT: &str = "memory.max";
+
 /// Levels of nested cgroups that are looked at, leaf first. Kubernetes with systemd has about seven.
 const DEPTH_MAX: usize = 64;
 
@@ -74,18 +77,19 @@ pub fn limit_bytes(cgroups: &str, mounts: &str, read: impl Fn(&Path) -> Option<S
 }
 
 /// One tree of cgroups that may hold a memory limit.
-struct Hierarchy {
-    leaf: PathBuf,
-    top: PathBuf,
-    file: &'static str,
+pub(super) struct Hierarchy {
+    pub(super) leaf: PathBuf,
+    pub(super) top: PathBuf,
+    /// That holds the limit.
+    pub(super) file: &'static str,
 }
 
-fn hierarchies(cgroups: &str, mounts: &str) -> Vec<Hierarchy> {
+pub(super) fn hierarchies(cgroups: &str, mounts: &str) -> Vec<Hierarchy> {
     let mut found = Vec::new();
     for line in mounts.lines() {
         let Some(mount) = parse_mount(line) else { continue };
         let file = match mount.kind {
-            "cgroup2" => "memory.max",
+            "cgroup2" => V2_LIMIT,
             "cgroup" if mount.options.split(',').any(|option| option == "memory") => "memory.limit_in_bytes",
             _ => continue,
         };

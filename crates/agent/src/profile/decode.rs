@@ -1,14 +1,12 @@
-//! Reads heap profiles from files: pprof's protocol buffer (google/pprof's `proto/profile.proto`), gzipped or not, and
-//! jemalloc's own text.
+//! Reads heap profiles in pprof's protocol buffer (google/pprof's `proto/profile.proto`), gzipped or not. For large
+//! files, see [`culprit::diff`](crate::culprit::diff).
 
 use std::collections::HashMap;
 use std::io::{self, Read};
 
 use flate2::read::MultiGzDecoder;
 
-use super::jeheap::{self, JeheapError};
 use super::model::{Count, Profile, Sample};
-use crate::symbols::resolve::Resolver;
 use crate::symbols::{Frame, Location, Symbols};
 
 /// The largest profile that is read, inflated. One of 10,000 stacks of 40 frames takes 3 MB.
@@ -18,8 +16,7 @@ const STACK_FRAMES_MAX: usize = 1024;
 
 /// Why bytes are not a heap profile.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
+pub(crate) enum DecodeError {
     /// The input failed, or is no whole gzip stream.
     #[error("the profile cannot be read")]
     Read(#[from] io::Error),
@@ -32,9 +29,6 @@ pub enum DecodeError {
     /// A CPU profile, say.
     #[error("the profile has no sample type inuse_space")]
     NotAHeap,
-    /// A damaged heap dump of jemalloc's.
-    #[error("{0}")]
-    Jeheap(String),
 }
 
 /// A profile and what is known of its addresses. For pprof these are made up: one for each of its locations.
@@ -50,12 +44,33 @@ pub(crate) struct Decoded {
 ///
 /// See [`DecodeError`].
 pub(crate) fn read(input: impl Read) -> Result<Decoded, DecodeError> {
+    pprof(&inflated(input)?, Unnamed::Address)
+}
+
+/// The same, but a call without a name is called after its object: `[libc.so.6]`.
+pub(crate) fn read_by_object(input: impl Read) -> Result<Decoded, DecodeError> {
+    pprof(&inflated(input)?, Unnamed::Object)
+}
+
+/// Stacks have the machine's addresses, and there are no names.
+pub(crate) fn read_addresses(input: impl Read) -> Result<Profile, DecodeError> {
+    Ok(pprof(&inflated(input)?, Unnamed::Machine)?.profile)
+}
+
+/// What stands for a call without a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unnamed {
+    /// Its address, as text.
+    Address,
+    /// Its object's file name, else its address.
+    Object,
+    /// No call has a name.
+    Machine,
+}
+
+fn inflated(input: impl Read) -> Result<Vec<u8>, DecodeError> {
     let raw = bounded(input)?;
-    let raw = if raw.starts_with(b"\x1f\x8b") { bounded(MultiGzDecoder::new(&*raw))? } else { raw };
-    if raw.starts_with(b"heap_v2/") {
-        return jemalloc_text(&raw);
-    }
-    pprof(&raw)
+    if raw.starts_with(b"\x1f\x8b") { bounded(MultiGzDecoder::new(&*raw)) } else { Ok(raw) }
 }
 
 fn bounded(input: impl Read) -> Result<Vec<u8>, DecodeError> {
@@ -64,22 +79,16 @@ fn bounded(input: impl Read) -> Result<Vec<u8>, DecodeError> {
     if raw.len() as u64 > PROFILE_BYTES_MAX { Err(DecodeError::TooLarge) } else { Ok(raw) }
 }
 
-/// Its addresses are named by the files that it lists, where they are still there.
-fn jemalloc_text(raw: &[u8]) -> Result<Decoded, DecodeError> {
-    let profile = jeheap::parse(raw, 0).map_err(|error: JeheapError| DecodeError::Jeheap(error.to_string()))?;
-    let mut resolver = Resolver::default();
-    let addresses = profile.samples.iter().flat_map(|sample| &sample.stack).map(|address| address.saturating_sub(1));
-    resolver.resolve(addresses, &profile.mappings);
-    Ok(Decoded { symbols: resolver.into_symbols(), profile })
-}
-
-fn pprof(raw: &[u8]) -> Result<Decoded, DecodeError> {
+fn pprof(raw: &[u8], unnamed: Unnamed) -> Result<Decoded, DecodeError> {
     let mut parts = Parts::default();
     let mut profile = Profile::default();
     for field in Fields(raw) {
         match field? {
             (1, Value::Bytes(message)) => parts.types.push(number(message, 1)?),
             (2, Value::Bytes(message)) => parts.samples.push(message),
+            (3, Value::Bytes(message)) => {
+                parts.objects.insert(number(message, 1)?, number(message, 5)?);
+            }
             (4, Value::Bytes(message)) => {
                 parts.locations.push(message);
             }
@@ -94,7 +103,11 @@ fn pprof(raw: &[u8]) -> Result<Decoded, DecodeError> {
         }
     }
     let mut symbols = Symbols::default();
-    let addresses = parts.name_locations(&mut symbols)?;
+    let addresses = if unnamed == Unnamed::Machine {
+        parts.machine_addresses()?
+    } else {
+        parts.name_locations(&mut symbols, unnamed)?
+    };
     profile.samples = parts.samples(&addresses)?;
     profile.merge_equal_stacks();
     Ok(Decoded { profile, symbols })
@@ -105,6 +118,8 @@ struct Parts<'a> {
     /// The number of each type's name.
     types: Vec<u64>,
     samples: Vec<&'a [u8]>,
+    /// The number of each mapping's file name, by id.
+    objects: HashMap<u64, u64>,
     locations: Vec<&'a [u8]>,
     /// Name and file by id.
     functions: HashMap<u64, (u64, u64)>,
@@ -118,14 +133,15 @@ impl Parts<'_> {
     }
 
     /// Gives each location an address of its own; returns the return address that leads to it, by id.
-    fn name_locations(&self, symbols: &mut Symbols) -> Result<HashMap<u64, u64>, DecodeError> {
+    fn name_locations(&self, symbols: &mut Symbols, unnamed: Unnamed) -> Result<HashMap<u64, u64>, DecodeError> {
         let mut addresses = HashMap::with_capacity(self.locations.len());
         for (place, message) in self.locations.iter().enumerate() {
             let mut frames = Vec::new();
-            let (mut id, mut machine_address) = (0, 0);
+            let (mut id, mut object, mut machine_address) = (0, 0, 0);
             for field in Fields(message) {
                 match field? {
                     (1, Value::Number(number)) => id = number,
+                    (2, Value::Number(number)) => object = number,
                     (3, Value::Number(number)) => machine_address = number,
                     (4, Value::Bytes(line)) => {
                         let (name, file) = self.functions.get(&number(line, 1)?).copied().unwrap_or_default();
@@ -140,7 +156,13 @@ impl Parts<'_> {
                 }
             }
             if frames.is_empty() && machine_address != 0 {
-                let function = symbols.intern(&format!("{machine_address:#x}"));
+                let path = self.objects.get(&object).filter(|_| unnamed == Unnamed::Object);
+                let path = path.map(|&path| self.string(path)).filter(|path| !path.is_empty());
+                let function = path.map_or_else(
+                    || format!("{machine_address:#x}"),
+                    |path| format!("[{}]", path.rsplit('/').next().unwrap_or_default()),
+                );
+                let function = symbols.intern(&function);
                 frames.push(Frame { function, file: symbols.intern(""), line: 0 });
             }
             let address = place as u64 + 1;
@@ -148,6 +170,12 @@ impl Parts<'_> {
             addresses.insert(id, address + 1);
         }
         Ok(addresses)
+    }
+
+    /// The return address that each location stands for, by id.
+    fn machine_addresses(&self) -> Result<HashMap<u64, u64>, DecodeError> {
+        let place = |message: &&[u8]| Ok((number(message, 1)?, number(message, 3)?.wrapping_add(1)));
+        self.locations.iter().map(place).collect()
     }
 
     fn samples(&self, addresses: &HashMap<u64, u64>) -> Result<Vec<Sample>, DecodeError> {
@@ -314,10 +342,12 @@ mod tests {
     }
 
     #[test]
-    fn jemallocs_text_is_read_too() {
-        let decoded = read(&b"heap_v2/524288\n@ 0x1 0x2\n  t*: 2: 8388608 [0: 0]\n"[..]).unwrap();
-        assert_eq!((decoded.profile.samples.len(), decoded.profile.period_bytes), (1, 524_288));
-        assert!(read(&b"heap_v2/524288\n@ 0xzz\n"[..]).is_err());
+    fn the_machines_addresses_are_read_where_they_mean_something() {
+        let profile = read_addresses(&*written()).unwrap();
+        assert_eq!(&*profile.samples[0].stack, [0x1010, 0x2000]);
+        let decoded = read_by_object(&*written()).unwrap();
+        let leaf = decoded.profile.samples[1].stack[0] - 1;
+        assert_eq!(decoded.symbols.function(leaf), "0x2fff", "it is in no object");
     }
 
     /// Whatever is cut off or flipped, an answer comes and nothing panics.

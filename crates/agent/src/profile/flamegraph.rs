@@ -2,17 +2,19 @@
 //!
 //! Pure. The root is at the top; equal functions called from equal stacks are one box.
 
+mod build;
+mod change;
 mod picture;
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use super::model::{Profile, Sample};
-use crate::quantity::format_bytes;
+use crate::quantity::{format_bytes, format_seconds};
 use crate::symbols::owner::{self, Rank};
 use crate::symbols::{Frame, Symbols};
+use build::Builder;
 
 const PAGE: &str = include_str!("flamegraph/page.html");
 
@@ -78,12 +80,18 @@ pub(crate) struct Flamegraph {
     labels: Vec<Label>,
     /// What stacks that shrank lost together; only in a difference.
     shrunk: f64,
+    /// Between two profiles: boxes are as wide as what changed in them, and red or blue.
+    is_comparison: bool,
 }
 
 #[derive(Debug, Default)]
 struct Node {
     label: usize,
     value: f64,
+    /// Before and after, of a stack that ends here.
+    own: (f64, f64),
+    /// By how much the box grew; negative where it shrank.
+    change: f64,
     children: Vec<usize>,
 }
 
@@ -117,50 +125,28 @@ struct Data<'a> {
     labels: Vec<(&'a str, String, usize)>,
     /// Label, value, number of the parent; parents come first.
     nodes: Vec<(usize, f64, usize)>,
+    /// By how much each node grew; only between two profiles.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<f64>,
 }
 
 impl Flamegraph {
     /// Of a difference, what grew.
     pub(crate) fn new(profile: &Profile, symbols: &Symbols, measure: Measure) -> Flamegraph {
-        let mut graph = Flamegraph {
-            measure,
-            taken_unix_nanos: profile.taken_unix_nanos,
-            duration_nanos: profile.duration_nanos,
-            nodes: vec![Node::default()],
-            labels: vec![Label { function: "all".into(), file: String::new(), line: 0, kind: Kind::Root }],
-            shrunk: 0.0,
-        };
-        let mut places: HashMap<(usize, usize), usize> = HashMap::new();
-        let mut labels: HashMap<(String, String), usize> = HashMap::new();
+        let mut builder = Builder::new(profile, measure);
         for sample in &profile.samples {
             let value = measure.of(sample);
             if value <= 0.0 {
-                graph.shrunk -= value;
-                continue;
-            }
-            let mut at = 0;
-            graph.nodes[0].value += value;
-            for label in root_first(sample, symbols, profile) {
-                let next = graph.labels.len();
-                let number = *labels.entry((label.function.clone(), label.file.clone())).or_insert(next);
-                if number == next {
-                    graph.labels.push(label);
-                }
-                let next = graph.nodes.len();
-                let child = *places.entry((at, number)).or_insert(next);
-                if child == next {
-                    graph.nodes.push(Node { label: number, ..Node::default() });
-                    graph.nodes[at].children.push(child);
-                }
-                graph.nodes[child].value += value;
-                at = child;
+                builder.graph.shrunk -= value;
+            } else {
+                builder.add(root_first(sample, symbols, profile), value);
             }
         }
-        graph.sort();
-        graph
+        builder.graph.sort();
+        builder.graph
     }
 
-    /// Brendan Gregg's collapsed form: `root;caller;callee value`, a line a stack.
+    /// Brendan Gregg's collapsed form: `root;caller;callee value`, a line a stack; `… before after` between two profiles.
     pub(crate) fn folded(&self) -> String {
         let mut text = String::new();
         let mut path: Vec<&str> = Vec::new();
@@ -199,10 +185,13 @@ impl Flamegraph {
             let Label { function, kind, .. }: &Label = label;
             (function.as_str(), place(label), *kind as usize)
         };
-        let mut nodes = Vec::new();
+        let (mut nodes, mut changes) = (Vec::new(), Vec::new());
         let mut open = vec![(0, 0)];
         while let Some((node, parent)) = open.pop() {
             let number = nodes.len();
+            if self.is_comparison {
+                changes.push(self.nodes[node].change.round());
+            }
             nodes.push((self.nodes[node].label, self.nodes[node].value.round(), parent));
             // Popped in order of size, the largest first.
             open.extend(self.visible_children(node).rev().map(|child| (child, number)));
@@ -215,6 +204,7 @@ impl Flamegraph {
             shrunk: self.shrunk.round(),
             labels: self.labels.iter().map(label).collect(),
             nodes,
+            changes,
         }
     }
 
@@ -235,14 +225,18 @@ impl Flamegraph {
         let node = &self.nodes[node];
         let of_children: f64 = node.children.iter().map(|&child| self.nodes[child].value).sum();
         let own = (node.value - of_children).round();
-        if own >= 1.0 && !path.is_empty() {
+        let (before, after) = (node.own.0.round(), node.own.1.round());
+        if (own >= 1.0 || before.max(after) >= 1.0) && !path.is_empty() {
             for (depth, function) in path.iter().enumerate() {
                 text.push_str(if depth == 0 { "" } else { ";" });
                 // The form's own separators.
                 text.extend(function.chars().map(|c| if c == ';' || c.is_control() { ':' } else { c }));
             }
             // Writing to a String does not fail.
-            let _ = writeln!(text, " {own:.0}");
+            let _ = match self.is_comparison {
+                true => writeln!(text, " {before:.0} {after:.0}"),
+                false => writeln!(text, " {own:.0}"),
+            };
         }
         for &child in &node.children {
             path.push(&self.labels[self.nodes[child].label].function);
@@ -253,6 +247,11 @@ impl Flamegraph {
 
     fn title(&self) -> String {
         let (measure, value) = (self.measure.name(), self.measure.words(self.nodes[0].value));
+        if self.is_comparison {
+            let (change, shrunk) = (self.signed(self.nodes[0].change), self.measure.words(self.shrunk));
+            let seconds = self.duration_nanos as f64 / 1e9;
+            return format!("{measure}: {change} in {} ({shrunk} shrank)", format_seconds(seconds));
+        }
         match self.duration_nanos {
             0 => format!("{measure}: {value}"),
             nanos => format!("{measure}: {value} grown in {:.0} s", nanos as f64 / 1e9),

@@ -1,7 +1,9 @@
 //! Looks at the heap on a schedule, so that `/culprits` can say what has grown since.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::base::Base;
+use super::decode::Decoded;
 use super::live::own_mappings;
 use super::model::Profile;
 use super::profiler::{ProfileError, Profiler, Workshop};
@@ -86,6 +88,22 @@ impl Profiler {
         self.grown(since, Patience::NONE).await
     }
 
+    /// What has grown since a recorded profile, at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Profiler::culprits`], and where the recorded profile cannot be read.
+    pub(crate) async fn culprits_against(&self, base: Base) -> Result<Report, ProfileError> {
+        if !prof::active() {
+            return Err(ProfileError::Disabled);
+        }
+        self.work(move |shop| {
+            let (grouped, moment) = see(shop, Instant::now())?;
+            against(shop, &base, (&grouped, &moment))
+        })
+        .await
+    }
+
     async fn grown(&self, since: Duration, patience: Patience) -> Result<Report, ProfileError> {
         if !prof::active() {
             return Err(ProfileError::Disabled);
@@ -110,6 +128,30 @@ impl Profiler {
         })
         .await
     }
+}
+
+/// What has grown since a recorded profile; of this process, by all that was seen since.
+fn against(shop: &mut Workshop, base: &Base, now: (&Grouped, &Moment)) -> Result<Report, ProfileError> {
+    let Workshop { resolver, growth, .. } = shop;
+    let (taken_unix_nanos, held) = if base.is_own() {
+        let profile = base.by_address()?;
+        let symbols = resolver.resolve(profile.addresses(), &own_mappings());
+        (profile.taken_unix_nanos, growth.sites.group(&profile, symbols).held)
+    } else {
+        let Decoded { mut profile, symbols } = base.named()?;
+        // What another process ever allocated says nothing of this one.
+        profile.samples.iter_mut().for_each(|sample| sample.alloc = None);
+        (profile.taken_unix_nanos, growth.sites.group(&profile, &symbols).held)
+    };
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age_seconds = (since_epoch.as_secs_f64() - taken_unix_nanos as f64 / 1e9).max(0.0);
+    let (grouped, moment) = now;
+    let first = Moment::new(moment.seconds - age_seconds, None, held);
+    let kept = if base.is_own() { growth.ring.since(moment.seconds, age_seconds) } else { &[] };
+    let later = kept.iter().filter(|kept| kept.seconds > first.seconds);
+    let series: Vec<&Moment> = [&first].into_iter().chain(later).chain([moment]).collect();
+    // The record has all that lived, whatever its age: ages cannot be compared.
+    Ok(Report::new(&rank(&series, Patience::NONE, &mut |_| None), grouped))
 }
 
 /// One look on schedule.

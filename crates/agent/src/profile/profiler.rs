@@ -20,47 +20,23 @@ use prometheus::{Histogram, HistogramOpts, IntCounter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::compact::Compact;
-use super::dump::{self, CaptureError};
+use super::dump::CaptureError;
 use super::growth::{self, GrowthWatch};
-use super::live::{self, View};
+use super::live::View;
 use super::model::Profile;
-use super::{encode, parse_maps, strip, text};
+pub(crate) use super::query::{Kind, Query, Rendered};
+use super::query::{capture, compact, render};
+use super::{encode, parse_maps, strip};
 use crate::jemalloc::prof::{self, OwnArena};
-use crate::livetable;
+use crate::symbols::Symbols;
 use crate::symbols::resolve::{self, Resolver};
-use crate::symbols::{Symbols, object_state};
 
 /// Differences (`seconds=N`) that wait for their second half at a time; each holds a profile meanwhile.
 const WAITING_DELTAS_MAX: usize = 4;
 /// How long either end of a difference, or a look-up of names, waits for a profile that is being taken.
 const FLIGHT_WAIT: Duration = Duration::from_secs(10);
-/// A comment in a profile of the process before.
-const NAMES_OF_ANOTHER_PROGRAM: &str =
-    "no names: this program is not the one that left the profile; symbolize it with the file of its build id";
 /// Addresses looked up in one request.
 const ADDRESSES_MAX: usize = 1 << 16;
-
-/// Which of Go's two views of the heap: they differ in the sample type shown first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Heap,
-    Allocs,
-}
-
-/// What to take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Query {
-    pub(crate) kind: Kind,
-    /// The difference over this time in place of the state now. Not with `debug`.
-    pub(crate) seconds: Option<u16>,
-    /// Go's text in place of the gzipped protocol buffer.
-    pub(crate) debug: bool,
-    /// Give unused pages back to the kernel first.
-    pub(crate) gc: bool,
-    /// Which samples. All but [`View::Now`] need the live table.
-    pub(crate) view: View,
-}
 
 /// Why there is no profile. The text is for clients.
 #[derive(Debug, thiserror::Error)]
@@ -75,13 +51,6 @@ pub(crate) enum ProfileError {
     Nothing,
     #[error("{0}")]
     Failed(String),
-}
-
-#[derive(Debug)]
-pub(crate) struct Rendered {
-    pub(crate) body: Vec<u8>,
-    /// Text for people, else a gzipped pprof profile.
-    pub(crate) text: bool,
 }
 
 /// A handle to the thread; dropping it ends the thread after the job at hand.
@@ -161,7 +130,7 @@ impl Profiler {
         };
         let _waiting = self.waiting_deltas.try_acquire().map_err(|_| ProfileError::Busy)?;
         let permit = self.permit_soon().await?;
-        let before = self.ask(permit, |reply| Job::Capture { query, reply }).await?;
+        let before = self.ask(permit, |reply| Job::Capture { query: query.clone(), reply }).await?;
         tokio::time::sleep(Duration::from_secs(seconds.into())).await;
         let permit = self.permit_soon().await?;
         self.ask(permit, |reply| Job::TakeSince(Box::new(before), query, reply)).await
@@ -314,7 +283,7 @@ fn perform(job: Job, shop: &mut Workshop) {
     match job {
         Job::Work(work) => work(shop),
         Job::Take(query, reply) => {
-            let rendered = metrics.observe(|| Ok(render(compact(query.gc, query.view)?, query, resolver)));
+            let rendered = metrics.observe(|| render(compact(query.gc, query.view)?, &query, resolver));
             reply.send(rendered);
         }
         Job::Capture { query, reply } => {
@@ -322,7 +291,7 @@ fn perform(job: Job, shop: &mut Workshop) {
         }
         Job::TakeSince(before, query, reply) => {
             let rendered =
-                metrics.observe(|| Ok(render(capture(query.gc, query.view)?.delta(&before).into(), query, resolver)));
+                metrics.observe(|| render(capture(query.gc, query.view)?.delta(&before).into(), &query, resolver));
             reply.send(rendered);
         }
         Job::Symbolize(addresses, reply) => {
@@ -335,6 +304,17 @@ impl Workshop {
     /// The heap now; counted and timed as a profile.
     pub(crate) fn capture(&self) -> Result<Profile, ProfileError> {
         self.metrics.observe(|| capture(false, View::Now))
+    }
+
+    /// A profile in pprof's form. Of another process, only files that are still what they were give names.
+    pub(crate) fn pprof(&mut self, mut profile: Profile, is_own: bool) -> Vec<u8> {
+        let symbols = if is_own {
+            self.resolver.resolve(profile.addresses(), &profile.mappings)
+        } else {
+            self.resolver.resolve(profile.addresses(), &resolve::unchanged(&profile.mappings))
+        };
+        strip::start_at_program(&mut profile, symbols);
+        encode::pprof(&profile.into(), symbols, Kind::Heap)
     }
 }
 
@@ -356,50 +336,10 @@ impl Metrics {
 }
 
 /// Why a job ended without a profile.
-enum NotTaken {
+pub(super) enum NotTaken {
     /// The client asked for what is not there.
     Refused(ProfileError),
     Failed(CaptureError),
-}
-
-fn capture(gc: bool, view: View) -> Result<Profile, NotTaken> {
-    compact(gc, view).map(Compact::into_profile)
-}
-
-fn compact(gc: bool, view: View) -> Result<Compact, NotTaken> {
-    if gc {
-        prof::purge_all();
-    }
-    match livetable::current() {
-        Some(table) => live::capture(table, view).ok_or(NotTaken::Refused(ProfileError::Nothing)),
-        None if view != View::Now => Err(NotTaken::Refused(ProfileError::NeedsLiveTable)),
-        None => dump::capture().map(Compact::from).map_err(NotTaken::Failed),
-    }
-}
-
-fn render(mut profile: Compact, query: Query, resolver: &mut Resolver) -> Rendered {
-    let symbols = match query.view {
-        // Files may have changed since that process ended: then there are addresses and build ids, and no names.
-        View::Previous { .. } => {
-            let unchanged = resolve::unchanged(&profile.mappings);
-            if unchanged.first() != profile.mappings.first() {
-                profile.comments.push(NAMES_OF_ANOTHER_PROGRAM.to_owned());
-            }
-            resolver.resolve(profile.addresses(), &unchanged)
-        }
-        View::Now | View::Survivors { .. } | View::Peak => {
-            let missing = object_state::of_program().missing;
-            profile.comments.extend(missing.into_iter().map(|missing| format!("names: {missing}")));
-            resolver.resolve(profile.addresses(), &profile.mappings)
-        }
-    };
-    strip::compact_at_program(&mut profile, symbols);
-    let body = if query.debug {
-        text::go_text(&profile.into_profile(), symbols).into_bytes()
-    } else {
-        encode::pprof(&profile, symbols, query.kind)
-    };
-    Rendered { body, text: query.debug }
 }
 
 fn symbolize(addresses: &[u64], resolver: &mut Resolver) -> Result<Vec<(u64, String)>, ProfileError> {

@@ -62,11 +62,6 @@ impl Resolver {
         &self.symbols
     }
 
-    /// What was found out so far.
-    pub(crate) fn into_symbols(self) -> Symbols {
-        self.symbols
-    }
-
     /// Empties the cache if it is larger than [`CACHE_BYTES_MAX`].
     pub(crate) fn trim(&mut self) {
         if self.symbols.memory_bytes() > CACHE_BYTES_MAX {

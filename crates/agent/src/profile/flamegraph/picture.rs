@@ -47,7 +47,11 @@ fn draw(out: &mut String, graph: &Flamegraph, node: usize, (left, top, width): (
     let value = graph.nodes[node].value;
     let label = &graph.labels[graph.nodes[node].label];
     let share = 100.0 * value / graph.nodes[0].value.max(1.0);
-    let words = graph.measure.words(value);
+    let words = match graph.is_comparison {
+        true => graph.signed(graph.nodes[node].change),
+        false => graph.measure.words(value),
+    };
+    let colour = if graph.is_comparison { graph.change_colour(node) } else { colour(label.kind).to_owned() };
     // Writing to a String does not fail.
     let _ = writeln!(
         out,
@@ -58,7 +62,7 @@ fn draw(out: &mut String, graph: &Flamegraph, node: usize, (left, top, width): (
         label.line,
         (width - 0.6).max(0.3),
         ROW - 1.0,
-        colour(label.kind),
+        colour,
         caption(&label.function, left, top, width),
     );
 }
