@@ -12,11 +12,14 @@ pub(crate) use recipe::{KINDS, Kind};
 /// One row of `heapline replay`'s CSV. `None` where the trace does not have the column.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Row {
+    /// By the clock of the host, which may be set.
     pub(crate) seconds: f64,
+    /// True time since the start.
+    pub(crate) at_seconds: f64,
     pub(crate) allocated_bytes: Option<i64>,
     pub(crate) active_bytes: Option<i64>,
     pub(crate) resident_bytes: Option<i64>,
-    pub(crate) rss_bytes: i64,
+    pub(crate) rss_bytes: Option<i64>,
     pub(crate) in_flight: Option<u64>,
 }
 
@@ -49,25 +52,29 @@ impl Trace {
         simulate::play(kind, seed, &recipe::Recipe::new(kind, seed))
     }
 
-    /// As `heapline replay` reads it.
+    /// As `heapline replay` reads it: the columns that the trace has.
     pub(crate) fn csv(&self) -> String {
         use std::fmt::Write as _;
-        let heap = self.rows.iter().any(|row| row.allocated_bytes.is_some());
-        let work = self.rows.iter().any(|row| row.in_flight.is_some());
-        let mut text = String::from("seconds");
-        text.push_str(if heap { ",allocated_bytes,active_bytes,resident_bytes" } else { "" });
-        text.push_str(",rss_bytes,limit_bytes");
-        text.push_str(if work { ",in_flight\n" } else { "\n" });
+        type Column = (&'static str, fn(&Row) -> Option<i64>);
+        let columns: [Column; 5] = [
+            ("allocated_bytes", |row| row.allocated_bytes),
+            ("active_bytes", |row| row.active_bytes),
+            ("resident_bytes", |row| row.resident_bytes),
+            ("rss_bytes", |row| row.rss_bytes),
+            ("in_flight", |row| row.in_flight.and_then(|count| i64::try_from(count).ok())),
+        ];
+        let present = columns.iter().filter(|(_, of)| self.rows.iter().any(|row| of(row).is_some()));
+        let present: Vec<&Column> = present.collect();
+        let mut text = String::from("seconds,limit_bytes");
+        present.iter().for_each(|(name, _)| text.extend([",", name]));
+        text.push('\n');
         for row in &self.rows {
-            let _ = write!(text, "{:.3}", row.seconds);
-            if let (Some(allocated), Some(active), Some(resident)) =
-                (row.allocated_bytes, row.active_bytes, row.resident_bytes)
-            {
-                let _ = write!(text, ",{allocated},{active},{resident}");
-            }
-            let _ = write!(text, ",{},{}", row.rss_bytes, self.limit_bytes);
-            if let Some(count) = row.in_flight {
-                let _ = write!(text, ",{count}");
+            let _ = write!(text, "{:.3},{}", row.seconds, self.limit_bytes);
+            for (_, of) in &present {
+                text.push(',');
+                if let Some(value) = of(row) {
+                    let _ = write!(text, "{value}");
+                }
             }
             text.push('\n');
         }

@@ -7,7 +7,7 @@ use heapline::watch::{Reading, Watch};
 use crate::corpus::{Row, Trace};
 use crate::score::Alarm;
 
-/// Each climb that is told.
+/// The climbs that are told, up to the one that decides.
 pub(crate) fn alarms(trace: &Trace) -> Vec<Alarm> {
     let limit = Limit { bytes: trace.limit_bytes as u64, source: LimitSource::Configured };
     let has_heap = trace.rows.iter().any(|row| row.allocated_bytes.is_some());
@@ -23,13 +23,18 @@ pub(crate) fn alarms(trace: &Trace) -> Vec<Alarm> {
         let judgement = watch.outlook(row.seconds, reading.equation(), limit).judgement;
         let Some(slope) = judgement.slope else { continue };
         alarms.push(Alarm {
-            seconds: row.seconds,
+            seconds: row.at_seconds,
             class: Some(verdict.name()),
             bytes_per_second: Some(slope.estimate.bytes_per_second),
             interval: Some((slope.estimate.low, slope.estimate.high)),
             time_to_limit_seconds: judgement.time_to_limit.map(|time| time.seconds),
+            held_bytes: Some(reading.equation().rss_bytes()),
             note: format!("{} {}", slope.window.seconds, judgement.evidence),
         });
+        // What is said later changes no score.
+        if trace.leak.is_none_or(|leak| row.at_seconds >= leak.onset_seconds) {
+            break;
+        }
     }
     alarms
 }
@@ -40,7 +45,7 @@ pub(crate) fn reading(row: &Row) -> Reading {
         allocated_bytes: row.allocated_bytes,
         active_bytes: row.active_bytes,
         resident_bytes: row.resident_bytes,
-        rss_bytes: Some(row.rss_bytes),
+        rss_bytes: row.rss_bytes,
         in_flight: row.in_flight,
     }
 }

@@ -1,6 +1,6 @@
 //! What people use today, on the same data: resident memory, a sample a minute, looked at every five minutes.
 
-use crate::corpus::Trace;
+use crate::corpus::{Row, Trace};
 use crate::score::Alarm;
 
 const STEP_SECONDS: f64 = 60.0;
@@ -48,13 +48,14 @@ impl Rival {
             if !firing {
                 let limit = trace.limit_bytes as f64;
                 let room = limit * (1.0 - samples[end - 1]);
-                let first = trace.rows.first().map_or(0.0, |row| row.seconds);
+                let first = trace.rows.first().map_or(0.0, |row| row.at_seconds);
                 alarms.push(Alarm {
                     seconds: first + (end - 1) as f64 * STEP_SECONDS,
                     class: None,
                     bytes_per_second: Some(line.slope * limit),
                     interval: line.interval.map(|(low, high)| (low * limit, high * limit)),
                     time_to_limit_seconds: Some(room / (line.slope * limit)),
+                    held_bytes: Some((limit * samples[end - 1]) as i64),
                     note: String::new(),
                 });
             }
@@ -64,18 +65,19 @@ impl Rival {
     }
 }
 
-/// Resident memory as shares of the limit, a sample a minute, the last one held over gaps.
+/// Resident memory (or live bytes, where that is all there is) as shares of the limit, a sample a minute, the last one held over gaps.
 pub(crate) fn samples(trace: &Trace) -> Vec<f64> {
     let Some(first) = trace.rows.first() else { return Vec::new() };
     let mut samples: Vec<f64> = Vec::new();
-    let mut due = first.seconds;
-    let mut held = first.rss_bytes;
+    let mut due = first.at_seconds;
+    let resident = |row: &Row| row.rss_bytes.or(row.allocated_bytes).unwrap_or_default();
+    let mut held = resident(first);
     for row in &trace.rows {
-        while due < row.seconds {
+        while due < row.at_seconds {
             samples.push(held as f64 / trace.limit_bytes as f64);
             due += STEP_SECONDS;
         }
-        held = row.rss_bytes;
+        held = resident(row);
     }
     samples
 }

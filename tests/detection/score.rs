@@ -10,6 +10,8 @@ pub(crate) struct Alarm {
     pub(crate) bytes_per_second: Option<f64>,
     pub(crate) interval: Option<(f64, f64)>,
     pub(crate) time_to_limit_seconds: Option<f64>,
+    /// Resident memory at that time.
+    pub(crate) held_bytes: Option<i64>,
     pub(crate) note: String,
 }
 
@@ -86,9 +88,8 @@ impl Score {
             self.intervals += 1;
             self.covered += usize::from(low <= truth && truth <= high);
         }
-        let rss = trace.rows.iter().take_while(|row| row.seconds <= alarm.seconds).last().map(|row| row.rss_bytes);
-        if let (Some(told), Some(rss)) = (alarm.time_to_limit_seconds, rss) {
-            let truth = (trace.limit_bytes - rss) as f64 / truth;
+        if let (Some(told), Some(held)) = (alarm.time_to_limit_seconds, alarm.held_bytes) {
+            let truth = (trace.limit_bytes - held) as f64 / truth;
             self.time_errors.push((told / truth - 1.0).abs());
         }
     }

@@ -7,11 +7,15 @@
 //! Where the host says what it has in hand and memory follows that, it is taken off when the history is read
 //! ([`work`]), so that a better coefficient redraws the past.
 
+mod clock;
+mod life;
 pub mod work;
 
 use std::collections::VecDeque;
 use std::mem::size_of;
 
+use clock::Clock;
+use life::Life;
 use work::{Proportion, Sums};
 
 /// Width and number of the buckets of each tier: two hours of 10 s, a day of 1 min, a week of 10 min, six weeks of 1 h.
@@ -24,16 +28,6 @@ const PENDING_MAX: usize = 64;
 pub const MEMORY_BYTES: usize = (TIERS[0].1 + TIERS[1].1 + TIERS[2].1 + TIERS[3].1) * size_of::<Bucket>()
     + TIERS.len() * PENDING_MAX * size_of::<Middle>()
     + size_of::<History>();
-
-/// A value below this share of the life's floor (and RSS with it, as far as [`REBORN_RSS_SHARE`]) is another process's.
-const REBORN_SHARE: f64 = 0.7;
-const REBORN_RSS_SHARE: f64 = 0.8;
-
-/// A life's floor is of what it shows from the first age on, and is believed from the second on.
-const FLOOR_AGES_SECONDS: (f64, f64) = (180.0, 600.0);
-
-/// A clock that goes back by more than this was set; by less, rows are out of order.
-const CLOCK_STEP_SECONDS: f64 = 60.0;
 
 /// A series of the history, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,20 +119,6 @@ struct Tier {
     pending: Vec<[Middle; 4]>,
 }
 
-#[derive(Debug, Clone)]
-struct Life {
-    born_seconds: Option<f64>,
-    primary_floor: f64,
-    rss_floor: f64,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Clock {
-    offset_seconds: f64,
-    last_seconds: f64,
-    interval_seconds: f64,
-}
-
 impl History {
     /// Empty, with all its memory reserved.
     pub fn new() -> Self {
@@ -152,8 +132,8 @@ impl History {
             }),
             work: TIERS.map(|_| Sums::default()),
             proportions: [None; 4],
-            life: Life { born_seconds: None, primary_floor: f64::INFINITY, rss_floor: f64::INFINITY },
-            clock: Clock { offset_seconds: 0.0, last_seconds: f64::NEG_INFINITY, interval_seconds: 0.0 },
+            life: Life::default(),
+            clock: Clock::default(),
             first_seconds: None,
         }
     }
@@ -319,59 +299,6 @@ impl History {
 impl Default for History {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Clock {
-    fn read(&mut self, seconds: f64) -> Option<f64> {
-        if !seconds.is_finite() {
-            return None;
-        }
-        let mut now = seconds + self.offset_seconds;
-        if now < self.last_seconds - CLOCK_STEP_SECONDS.max(3.0 * self.interval_seconds) {
-            self.offset_seconds = self.last_seconds + self.interval_seconds - seconds;
-            now = seconds + self.offset_seconds;
-        } else if self.last_seconds == f64::NEG_INFINITY && now < 0.0 {
-            self.offset_seconds = -now;
-            now = 0.0;
-        }
-        if now < self.last_seconds {
-            return None;
-        }
-        if self.last_seconds.is_finite() && now > self.last_seconds {
-            self.interval_seconds = now - self.last_seconds;
-        }
-        self.last_seconds = now;
-        Some(now)
-    }
-}
-
-impl Life {
-    /// The birth of the process that shows `values`.
-    fn observe(&mut self, seconds: f64, values: &[f64; 4]) -> f64 {
-        let born = *self.born_seconds.get_or_insert(seconds);
-        let rss = values[Series::Rss as usize];
-        let live = values[Series::Live as usize];
-        let primary = if live.is_nan() { rss } else { live };
-        let settled = seconds - born >= FLOOR_AGES_SECONDS.1 && self.primary_floor.is_finite();
-        let fell = settled && primary < REBORN_SHARE * self.primary_floor;
-        if fell && (rss.is_nan() || rss < REBORN_RSS_SHARE * self.rss_floor) {
-            *self = Self { born_seconds: Some(seconds), primary_floor: f64::INFINITY, rss_floor: f64::INFINITY };
-            return seconds;
-        }
-        born
-    }
-
-    /// Learns the life's floor from a completed bucket.
-    fn settle(&mut self, bucket: &Bucket, width_seconds: f64) {
-        let Some(born) = self.born_seconds.filter(|born| *born == bucket.born_seconds) else { return };
-        if (bucket.index as f64 + 0.5) * width_seconds - born < FLOOR_AGES_SECONDS.0 {
-            return;
-        }
-        let live = bucket.floors[Series::Live as usize];
-        let rss = bucket.floors[Series::Rss as usize];
-        self.primary_floor = self.primary_floor.min(if live.is_nan() { rss } else { live });
-        self.rss_floor = self.rss_floor.min(rss);
     }
 }
 

@@ -53,9 +53,12 @@ pub(crate) enum Colour {
     Brown,
     /// Mostly small, sometimes large, never negative.
     HeavyTailed,
+    /// White, but only whole multiples of two standard deviations are seen: large extents come and go.
+    Quantised,
 }
 
-pub(crate) const COLOURS: [Colour; 4] = [Colour::White, Colour::Pink, Colour::Brown, Colour::HeavyTailed];
+pub(crate) const COLOURS: [Colour; 5] =
+    [Colour::White, Colour::Pink, Colour::Brown, Colour::HeavyTailed, Colour::Quantised];
 
 const PINK_SECONDS: [f64; 5] = [30.0, 120.0, 600.0, 3_000.0, 14_400.0];
 const BROWN_SECONDS: f64 = 7_200.0;
@@ -89,6 +92,7 @@ impl Noise {
                 self.walks.iter_mut().zip(PINK_SECONDS).map(|(value, seconds)| walk(value, seconds)).sum::<f64>()
                     / 5_f64.sqrt()
             }
+            Colour::Quantised => 2.0 * (0.5 * self.chance.normal()).round(),
             Colour::Brown => walk(&mut self.walks[0], BROWN_SECONDS),
             Colour::HeavyTailed => (self.chance.unit().powf(-1.0 / 2.2) - 1.0).min(20.0),
         }

@@ -69,7 +69,12 @@ pub(crate) struct Recipe {
     pub(crate) duration_seconds: f64,
     pub(crate) interval_seconds: f64,
     pub(crate) gaps: bool,
+    /// Share of the scrapes that fail, each on its own.
+    pub(crate) missing: f64,
+    /// When the clock is set, and by how much.
+    pub(crate) clock_step_seconds: Option<(f64, f64)>,
     pub(crate) rss_only: bool,
+    pub(crate) allocated_only: bool,
     pub(crate) base: f64,
     pub(crate) colour: Colour,
     pub(crate) noise: f64,
@@ -124,14 +129,63 @@ impl Recipe {
         recipe
     }
 
+    /// What is not 0, for people.
+    pub(crate) fn words(&self) -> String {
+        let mut words = format!(
+            "{:.1} d every {} s, base {:.2}, {:?} noise {:.4}, wander {:.4}, warm-up {:.3} in {:.0} s",
+            self.duration_seconds / DAY,
+            self.interval_seconds,
+            self.base,
+            self.colour,
+            self.noise,
+            self.rss_wander,
+            self.warm_up,
+            self.warm_up_seconds,
+        );
+        let flags = [
+            ("gaps", self.gaps),
+            ("RSS only", self.rss_only),
+            ("allocated only", self.allocated_only),
+            ("clock set", self.clock_step_seconds.is_some()),
+            ("work known", self.work_known),
+        ];
+        flags.iter().filter(|(_, set)| *set).for_each(|(name, _)| words += &format!(", {name}"));
+        let sizes = [
+            ("cache", self.cache, self.cache_seconds),
+            ("cache from", self.cache, self.cache_start_seconds),
+            ("wave", self.wave, self.phase),
+            ("weekend", self.weekend_dip, self.weekday),
+            ("sawtooth", self.sawtooth, self.sawtooth_seconds),
+            ("batch", self.batch, self.batch_every_seconds),
+            ("burst", self.burst, self.burst_every_seconds),
+            ("work", self.work, 0.0),
+        ];
+        for (name, size, seconds) in sizes.into_iter().filter(|(_, size, _)| *size > 0.0) {
+            words += &format!(", {name} {size:.3} {seconds:.2}");
+        }
+        if !self.steps.is_empty() {
+            words += &format!(", steps {:?}", self.steps);
+        }
+        if let Some(first) = self.restarts.first() {
+            words += &format!(", {} restarts from {first:.0} s", self.restarts.len());
+        }
+        if let Some(stair) = self.leak.and_then(|leak| leak.stair_seconds) {
+            words += &format!(", stairs of {stair:.0} s");
+        }
+        words
+    }
+
     fn plain(c: &mut Chance) -> Self {
         let colour = c.one_of(&COLOURS);
         Self {
             limit_bytes: c.log_range(128e6, 64e9).round(),
             duration_seconds: c.range(2.0, 4.0) * DAY,
-            interval_seconds: c.one_of(&[10.0, 15.0, 30.0, 60.0, 60.0, 300.0]),
+            interval_seconds: c.one_of(&[5.0, 10.0, 15.0, 30.0, 60.0, 60.0, 300.0]),
             gaps: c.happens(0.3),
+            missing: if c.happens(0.3) { c.range(0.0, 0.05) } else { 0.0 },
+            clock_step_seconds: None,
             rss_only: c.happens(0.15),
+            allocated_only: c.happens(0.1),
             base: c.range(0.05, 0.3),
             colour,
             noise: c.log_range(5e-4, 0.01),
@@ -170,7 +224,7 @@ impl Recipe {
                 self.duration_seconds = onset + hours * HOUR;
                 self.interval_seconds = c.one_of(&[1.0, 5.0, 10.0, 15.0, 30.0, 60.0]);
                 self.noise = c.log_range(2e-4, 3e-3);
-                self.warm_up_seconds = c.log_range(10.0, 60.0);
+                // A gap of minutes takes the deadline away; single failed scrapes do not.
                 self.gaps = false;
                 self.leak(1.0 / hours / HOUR, onset, "climbing");
             }
@@ -230,7 +284,7 @@ impl Recipe {
             }
             Kind::Sawtooth => {
                 self.sawtooth = c.range(0.02, 0.25);
-                self.sawtooth_seconds = c.log_range(60.0, if self.sawtooth < 0.06 { 14_400.0 } else { 420.0 });
+                self.sawtooth_seconds = c.log_range(60.0, if self.sawtooth < 0.07 { 14_400.0 } else { 480.0 });
             }
             Kind::Steps => {
                 let count = 1 + (c.unit() * 4.0) as usize;
@@ -266,18 +320,21 @@ impl Recipe {
             self.work = c.range(0.01, 0.08);
             self.work_known = c.happens(0.7);
         }
+        self.allocated_only &= !self.rss_only && !matches!(kind, Kind::Retention | Kind::WanderingRss);
+        if c.happens(0.06) {
+            let by = c.log_range(1.0, 7_200.0) * if c.happens(0.5) { 1.0 } else { -1.0 };
+            self.clock_step_seconds = Some((c.unit() * self.duration_seconds, by));
+        }
     }
 
     fn leak(&mut self, per_second: f64, onset_seconds: f64, class: &'static str) {
         if class != "climbing" {
             self.rss_only = false;
+            self.allocated_only = false;
         }
         let room = 1.0 - self.base - 0.1;
         self.duration_seconds =
             self.duration_seconds.max(onset_seconds + 2.2 * DAY).min(onset_seconds + room / per_second);
-        if per_second * DAY > 1.0 {
-            self.interval_seconds = self.interval_seconds.min(60.0);
-        }
         self.leak = Some(Dose { per_second, onset_seconds, with_traffic: false, stair_seconds: None, class });
     }
 
@@ -287,8 +344,7 @@ impl Recipe {
 
     fn restart(&mut self, every: f64, c: &mut Chance) {
         self.duration_seconds = self.duration_seconds.max(3.0 * DAY);
-        self.start_seconds = c.range(30.0, 120.0);
-        self.interval_seconds = self.interval_seconds.min(60.0);
+        self.start_seconds = c.range(15.0, 120.0);
         let mut at = every * c.range(0.3, 1.0);
         while at < self.duration_seconds {
             self.restarts.push(at);

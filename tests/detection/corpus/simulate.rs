@@ -116,7 +116,7 @@ impl<'a> Process<'a> {
         live += r.steps.iter().filter(|(at, _)| *at <= self.seconds).map(|(_, size)| size).sum::<f64>();
         let in_batch = (self.seconds + 0.5 * r.batch_every_seconds) % r.batch_every_seconds;
         if in_batch < r.batch_seconds {
-            live += r.batch * (in_batch / (0.3 * r.batch_seconds).min(300.0)).min(1.0);
+            live += r.batch * (in_batch / (0.3 * r.batch_seconds).min(330.0)).min(1.0);
         }
         let in_burst = (self.seconds + 0.3 * r.burst_every_seconds) % r.burst_every_seconds;
         let burst = if in_burst < r.burst_seconds { r.burst } else { 0.0 };
@@ -164,17 +164,19 @@ impl<'a> Process<'a> {
         if r.gaps && self.seconds > self.gap_until && self.chance.happens(interval / DAY * 1.5) {
             self.gap_until = self.seconds + self.chance.log_range(2.0 * interval, 7_200.0);
         }
-        if self.seconds < self.gap_until {
+        if self.seconds < self.gap_until || (r.missing > 0.0 && self.chance.happens(r.missing)) {
             return None;
         }
         let bytes = |share: f64| (share * r.limit_bytes) as i64;
         let heap = |share: f64| (!r.rss_only).then(|| bytes(share));
         Some(Row {
-            seconds: self.seconds,
+            at_seconds: self.seconds,
+            seconds: self.seconds
+                + r.clock_step_seconds.map_or(0.0, |(at, by)| if self.seconds >= at { by } else { 0.0 }),
             allocated_bytes: heap(live),
-            active_bytes: heap(active),
-            resident_bytes: heap(resident),
-            rss_bytes: bytes(rss.max(0.005)),
+            active_bytes: heap(active).filter(|_| !r.allocated_only),
+            resident_bytes: heap(resident).filter(|_| !r.allocated_only),
+            rss_bytes: (!r.allocated_only).then(|| bytes(rss.max(0.005))),
             in_flight: r.work_known.then_some(load as u64),
         })
     }

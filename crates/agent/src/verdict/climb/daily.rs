@@ -22,11 +22,17 @@ const QUARTERS: (f64, f64) = (0.82, 1.22);
 /// The largest step in half an hour, as a share of the day's gain.
 const STEP_SHARE_MAX: f64 = 0.4;
 
-/// Time from a fifth to four fifths of the day's gain.
-const RAMP_SECONDS_MIN: f64 = 6.0 * 3_600.0;
+/// Time in which the day's gain came.
+const RAMP_SECONDS_MIN: f64 = 10.0 * 3_600.0;
+
+/// How far back it is looked for.
+const RAMP_HISTORY_SECONDS: f64 = 2.0 * DAY_SECONDS;
 
 /// The gain in multiples of any day's loss in the last week.
 const LOSS_MULTIPLE_MIN: f64 = 1.5;
+
+/// A line under a wave against something that fills once: see [`fill_under_wave`].
+const FILLING_MIN: f64 = 2.0;
 
 /// The day's floor must have risen by this share of the gain.
 const FLOOR_SHARE_MIN: f64 = 0.35;
@@ -60,10 +66,11 @@ pub(super) fn climbs(history: &History, series: Series, since: f64, limit_bytes:
     {
         return None;
     }
-    // A day's gain comes within a day. One that came within hours was a step, or a cache that filled.
-    let low = before_gain(before, &points, 0.2 * gain);
-    let high = differences(before, &points).find(|(seconds, gained)| *seconds > low && *gained >= 0.8 * gain);
-    if high.is_some_and(|(seconds, _)| seconds - low < RAMP_SECONDS_MIN) {
+    // A leak's gain takes a day to come. One that came within hours was a step, or a cache that filled.
+    let all: Vec<_> =
+        differences(&points[points.partition_point(|p| p.seconds < newest.seconds - RAMP_HISTORY_SECONDS)..], &points)
+            .collect();
+    if ramp_seconds(&all).is_some_and(|ramp| ramp < RAMP_SECONDS_MIN) {
         return None;
     }
     if now - first >= 2.0 * DAY_SECONDS {
@@ -78,13 +85,33 @@ pub(super) fn climbs(history: &History, series: Series, since: f64, limit_bytes:
         }
     }
     let recent = &points[points.partition_point(|point| point.seconds < newest.seconds - 2.0 * DAY_SECONDS)..];
-    (fill_under_wave(recent) > 0.0).then_some(estimate)
+    (fill_under_wave(recent) > FILLING_MIN).then_some(estimate)
 }
 
-/// When the difference to the day before was last at most `gain`.
-fn before_gain(before: &[Point], all: &[Point], gain: f64) -> f64 {
-    let low = differences(before, all).filter(|(_, difference)| *difference <= gain);
-    low.map(|(seconds, _)| seconds).fold(f64::NEG_INFINITY, f64::max)
+/// How long the differences took to come up, where that was seen: of all ramps the one that fits best.
+fn ramp_seconds(differences: &[(f64, f64)]) -> Option<f64> {
+    const HOUR_SECONDS: f64 = 3_600.0;
+    const RAMPS_HOURS: [f64; 9] = [0.5, 1.0, 2.0, 4.0, 6.0, 9.0, 13.0, 18.0, 24.0];
+    let (first, last) = (differences.first()?.0, differences.last()?.0);
+    let mut best = (f64::INFINITY, None);
+    let mut start = first - 24.0 * HOUR_SECONDS;
+    while start < last {
+        for ramp in RAMPS_HOURS.map(|hours| hours * HOUR_SECONDS) {
+            let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
+            for (seconds, difference) in differences {
+                let share = ((seconds - start) / ramp).clamp(0.0, 1.0);
+                xx += share * share;
+                xy += share * difference;
+                yy += difference * difference;
+            }
+            let squares = yy - xy * xy / xx.max(f64::MIN_POSITIVE);
+            if squares < best.0 {
+                best = (squares, (start + 0.5 * ramp >= first).then_some(ramp));
+            }
+        }
+        start += 1.5 * HOUR_SECONDS;
+    }
+    best.1
 }
 
 /// The slope by the last three hours against yesterday's.

@@ -8,7 +8,10 @@
 use crate::history::Point;
 
 /// Time constants tried, in lengths of the stretch.
-const CONSTANTS: [f64; 9] = [0.15, 0.25, 0.4, 0.65, 1.0, 1.6, 2.6, 4.2, 7.0];
+const CONSTANTS: [f64; 10] = [0.07, 0.15, 0.25, 0.4, 0.65, 1.0, 1.6, 2.6, 4.2, 7.0];
+
+/// Nothing healthy settles more slowly.
+const CONSTANT_SECONDS_MAX: f64 = 8.0 * 3_600.0;
 
 const DAY_SECONDS: f64 = 86_400.0;
 
@@ -19,7 +22,13 @@ const WAVE_STRETCH_SECONDS: f64 = 3.0 * 3_600.0;
 const WAVE_SHARES: [f64; 2] = [0.06, 0.02];
 
 /// What a wave may leave of what a line leaves.
-const WAVE_REST_MAX: f64 = 0.8;
+const WAVE_REST_MAX: f64 = 0.7;
+
+/// What a wave that leaves more is worth at most.
+const PLIABLE: f64 = -2.0;
+
+/// A quick part of any start, which neither explanation is asked to follow.
+const QUICK_SECONDS: f64 = 150.0;
 
 /// What any process does in its first minutes.
 const SETTLING_SECONDS: f64 = 300.0;
@@ -37,30 +46,75 @@ pub(super) struct Rivals {
 /// Compares over `points` since the climb's onset. `filling_max_bytes` is how much more a healthy process may still take.
 pub(super) fn rivals(points: &[Point], onset_seconds: f64, filling_max_bytes: f64, limit_bytes: f64) -> Rivals {
     let newest = points[points.len() - 1].seconds;
+    Rivals {
+        filling: filling(points, onset_seconds, filling_max_bytes),
+        wave: wave(points, onset_seconds, newest, limit_bytes),
+    }
+}
+
+/// See [`Rivals::filling`].
+fn filling(points: &[Point], onset_seconds: f64, filling_max_bytes: f64) -> f64 {
     let climb = &points[points.partition_point(|point| point.seconds < onset_seconds)..];
     if climb.len() < 8 {
-        return Rivals { filling: f64::INFINITY, wave: f64::INFINITY };
+        return f64::INFINITY;
     }
-    let length = newest - climb[0].seconds;
-    let line = Fit::of(climb, &[&|point| (point.seconds - newest) / length]);
-    let mut best = line.clone();
-    let mut healthy: Option<Fit> = None;
-    for constant in CONSTANTS.map(|share| share * length) {
-        let since = |point: &Point| point.seconds - point.born_seconds.max(onset_seconds.min(climb[0].seconds));
-        let fit = Fit::of(climb, &[&|point| -(-since(point) / constant).exp()]);
-        let to_come = fit.coefficients[0] * (-since(&climb[climb.len() - 1]) / constant).exp();
-        if fit.coefficients[0] <= 0.0 {
-            continue;
+    let Fills { line, best, healthy } = Fills::of(climb, onset_seconds.min(climb[0].seconds), filling_max_bytes);
+    healthy.map_or(f64::INFINITY, |healthy| (healthy.squares - line.squares) / best.noise(climb))
+}
+
+/// The same of something that fills since birth, against a line that bends at the onset: a tail that was taken for a
+/// climb of its own.
+pub(super) fn filling_from_birth(points: &[Point], onset_seconds: f64, filling_max_bytes: f64) -> f64 {
+    let Fills { line, healthy, .. } = Fills::of(points, points[0].seconds, filling_max_bytes);
+    let Some(healthy) = healthy else { return f64::INFINITY };
+    let newest = points[points.len() - 1].seconds;
+    let even = |point: &Point| (point.seconds - newest) / DAY_SECONDS;
+    let bent = |point: &Point| (point.seconds - onset_seconds).max(0.0) / DAY_SECONDS;
+    let columns: [&dyn Fn(&Point) -> f64; 2] = [&even, &bent];
+    let bent = Fit::of(points, &columns);
+    let line = if bent.squares < line.squares { bent } else { line };
+    let better = if line.squares < healthy.squares { &line } else { &healthy };
+    (healthy.squares - line.squares) / better.noise(points)
+}
+
+/// A line, and the exponentials that start with it.
+struct Fills {
+    line: Fit,
+    best: Fit,
+    healthy: Option<Fit>,
+}
+
+impl Fills {
+    fn of(climb: &[Point], onset_seconds: f64, filling_max_bytes: f64) -> Self {
+        let newest = climb[climb.len() - 1].seconds;
+        let length = newest - climb[0].seconds;
+        let since = |point: &Point| point.seconds - point.born_seconds.max(onset_seconds);
+        // Where lives are shorter than the stretch, a warm-up is a matter of each life.
+        let oldest = climb.iter().map(since).fold(0.0, f64::max).min(length);
+        let settling = |point: &Point| -(-(point.seconds - point.born_seconds) / QUICK_SECONDS).exp();
+        let quick = if length >= 10.0 * QUICK_SECONDS { 2 } else { 1 };
+        let even = |point: &Point| (point.seconds - newest) / length;
+        let columns: [&dyn Fn(&Point) -> f64; 2] = [&even, &settling];
+        let line = Fit::of(climb, &columns[..quick]);
+        let mut best = line.clone();
+        let mut healthy: Option<Fit> = None;
+        for constant in CONSTANTS.map(|share| (share * oldest).min(CONSTANT_SECONDS_MAX)) {
+            let full = |point: &Point| -(-since(point) / constant).exp();
+            let columns: [&dyn Fn(&Point) -> f64; 2] = [&full, &settling];
+            let fit = Fit::of(climb, &columns[..quick]);
+            let to_come = fit.coefficients[0] * (-since(&climb[climb.len() - 1]) / constant).exp();
+            if fit.coefficients[0] <= 0.0 {
+                continue;
+            }
+            if fit.squares < best.squares {
+                best = fit.clone();
+            }
+            if to_come <= filling_max_bytes && healthy.as_ref().is_none_or(|healthy| fit.squares < healthy.squares) {
+                healthy = Some(fit);
+            }
         }
-        if fit.squares < best.squares {
-            best = fit.clone();
-        }
-        if to_come <= filling_max_bytes && healthy.as_ref().is_none_or(|healthy| fit.squares < healthy.squares) {
-            healthy = Some(fit);
-        }
+        Self { line, best, healthy }
     }
-    let filling = healthy.map_or(f64::INFINITY, |healthy| (healthy.squares - line.squares) / best.noise(climb));
-    Rivals { filling, wave: wave(points, onset_seconds, newest, limit_bytes) }
 }
 
 fn wave(points: &[Point], onset_seconds: f64, newest: f64, limit_bytes: f64) -> f64 {
@@ -76,14 +130,13 @@ fn wave(points: &[Point], onset_seconds: f64, newest: f64, limit_bytes: f64) -> 
     let columns: [&dyn Fn(&Point) -> f64; 5] =
         [&|p| angle(p).cos(), &|p| angle(p).sin(), &|p| (2.0 * angle(p)).cos(), &|p| (2.0 * angle(p)).sin(), &settling];
     let sizes = [WAVE_SHARES[0], WAVE_SHARES[0], WAVE_SHARES[1], WAVE_SHARES[1], 1.0].map(|share| share * limit_bytes);
-    let noise = line.noise(points).min(Fit::of(points, &columns).noise(points));
+    // Each alone is too sure of itself: what is left around a wrong line is smooth, and a pliable wave leaves too little.
+    let noise = (line.noise(points) * Fit::of(points, &columns).noise(points)).sqrt();
     let wave = Fit::ridged(points, &columns, &sizes.map(|size| noise / (size * size)));
-    // A wave explains nearly everything, or it is only more pliable than a line.
-    if wave.squares > WAVE_REST_MAX * line.squares {
-        return f64::INFINITY;
-    }
     let cost: f64 = wave.coefficients.iter().zip(sizes).map(|(c, size)| (c / size).powi(2)).sum();
-    (wave.squares - line.squares) / noise + cost
+    let difference = (wave.squares - line.squares) / noise + cost;
+    // A wave explains nearly everything, or it is only more pliable than a line.
+    if wave.squares > WAVE_REST_MAX * line.squares { difference.max(PLIABLE) } else { difference }
 }
 
 /// What a daily wave with something that fills once, quickly or slowly, leaves beyond what it leaves with a line:
@@ -104,7 +157,7 @@ pub(super) fn fill_under_wave(points: &[Point]) -> f64 {
             ],
         )
     };
-    let mut line = with(&|point| (point.seconds - newest.seconds) / DAY_SECONDS).squares;
+    let mut line = with(&|point| (point.seconds - newest.seconds) / DAY_SECONDS);
     let mut filled = f64::INFINITY;
     let mut start = first.seconds + HOUR_SECONDS;
     while start < newest.seconds - 2.0 * HOUR_SECONDS {
@@ -112,10 +165,13 @@ pub(super) fn fill_under_wave(points: &[Point]) -> f64 {
             let fit = with(&|point| 1.0 - (-(point.seconds - start).max(0.0) / constant).exp());
             filled = filled.min(fit.squares);
         }
-        line = line.min(with(&|point| (point.seconds - start).max(0.0) / DAY_SECONDS).squares);
+        let late = with(&|point| (point.seconds - start).max(0.0) / DAY_SECONDS);
+        if late.squares < line.squares {
+            line = late;
+        }
         start += 3.0 * HOUR_SECONDS;
     }
-    filled - line
+    (filled - line.squares) / line.noise(points)
 }
 
 /// A least squares fit with a level for each life.

@@ -18,8 +18,6 @@ pub(super) struct Shape {
 }
 
 const STEADINESS_MIN: f64 = 2.3;
-const LARGEST_SHARE_MAX: f64 = 0.48;
-const LATE_SHARE_MIN: f64 = 0.6;
 const EARLY_SHARE_MIN: f64 = 0.45;
 
 impl Shape {
@@ -46,10 +44,10 @@ impl Shape {
         }
     }
 
-    pub(super) fn is_even(&self) -> bool {
+    pub(super) fn is_even(&self, largest_share_max: f64, late_share_min: f64) -> bool {
         self.steadiness >= STEADINESS_MIN
-            && self.largest_share <= LARGEST_SHARE_MAX
-            && self.late_share >= LATE_SHARE_MIN
+            && self.largest_share <= largest_share_max
+            && self.late_share >= late_share_min
             && self.early_share >= EARLY_SHARE_MIN
     }
 }
@@ -130,7 +128,7 @@ pub(super) fn bend(points: &[(f64, f64)]) -> usize {
     if residual >= (1.0 - GAIN_MIN) * straight || (ALIKE.0..=ALIKE.1).contains(&ratio) { 0 } else { place }
 }
 
-fn plain_slope(points: &[(f64, f64)]) -> f64 {
+pub(super) fn plain_slope(points: &[(f64, f64)]) -> f64 {
     let count = points.len() as f64;
     let seconds = points.iter().map(|point| point.0).sum::<f64>() / count;
     let bytes = points.iter().map(|point| point.1).sum::<f64>() / count;

@@ -24,13 +24,16 @@ pub(super) struct Look {
     filling_min: f64,
     /// Looks that a floor must rest on.
     looks_per_floor: u32,
+    /// Where twice what it takes was gained, shorter windows tell as much, and only every fourth is looked at.
+    is_between: bool,
 }
 
 const HOUR: f64 = 3_600.0;
 
 /// Shortest first. The first is for a process that is looked at many times a second, the next tells rockets.
-pub(super) const LOOKS: [Look; 11] = [
-    Look {
+pub(super) const LOOKS: [Look; 2 + SLOW_LOOKS] = {
+    let mut looks = [slow(SLOW_SECONDS_MIN); 2 + SLOW_LOOKS];
+    looks[0] = Look {
         seconds: 150.0,
         rise_share: 0.014,
         limit_seconds: 2.0 * HOUR,
@@ -38,32 +41,37 @@ pub(super) const LOOKS: [Look; 11] = [
         straight: 0.0,
         filling_min: f64::NEG_INFINITY,
         looks_per_floor: 25,
-    },
-    Look {
+        is_between: false,
+    };
+    looks[1] = Look {
         seconds: 480.0,
         rise_share: 0.022,
         limit_seconds: 4.6 * HOUR,
-        coverage: 0.78,
+        coverage: 0.94,
         straight: 0.82,
         filling_min: 0.3,
         looks_per_floor: 0,
-    },
-    slow(1_200.0),
-    slow(2_400.0),
-    slow(4_800.0),
-    slow(9_600.0),
-    slow(19_200.0),
-    slow(38_400.0),
-    slow(76_800.0),
-    slow(153_600.0),
-    slow(307_200.0),
-];
+        is_between: false,
+    };
+    let mut place = 3;
+    while place < looks.len() {
+        looks[place] = slow(SLOW_RATIO * looks[place - 1].seconds);
+        looks[place].is_between = !place.is_multiple_of(4);
+        place += 1;
+    }
+    looks
+};
+
+/// Windows of the patient tier: so close that one of them is nearly as long as the climb is old.
+const SLOW_LOOKS: usize = 33;
+const SLOW_SECONDS_MIN: f64 = 1_200.0;
+const SLOW_RATIO: f64 = 1.189_207;
 
 /// See [`Look::rise_share`].
-const SLOW_RISE_SHARE: f64 = 0.05;
+const SLOW_RISE_SHARE: f64 = 0.08;
 
 /// At this rise a line that is as good as a healthy explanation is a leak.
-const PATIENCE_SHARE: f64 = 0.07;
+const PATIENCE_SHARE: f64 = 0.092;
 
 const fn slow(seconds: f64) -> Look {
     Look {
@@ -74,6 +82,7 @@ const fn slow(seconds: f64) -> Look {
         straight: 0.4,
         filling_min: 4.0,
         looks_per_floor: 0,
+        is_between: false,
     }
 }
 
@@ -93,17 +102,28 @@ const NOISE_MULTIPLE_MIN: f64 = 7.0;
 const FALL_MULTIPLE_MIN: f64 = 1.5;
 const FALL_SECONDS: (f64, f64) = (26.0 * HOUR, 7.0 * 86_400.0);
 
+/// The plain slope counts up to this multiple of the one that allows for a warm-up, which takes part of any young climb.
+const PLAIN_MULTIPLE_MAX: f64 = 2.0;
+
+/// The largest of eight parts of a climb: this share of the limit, within these shares of the climb.
+const JUMP_SHARE: f64 = 0.04;
+const LARGEST_SHARES: (f64, f64) = (0.25, 0.48);
+
 /// What a healthy process may still take, as a share of the limit: a young one, and one that was level before.
 const FILLING_MAX: (f64, f64) = (0.35, 0.3);
 
 /// A difference of log likelihoods times two that leaves little doubt.
 const CLEARLY: f64 = 5.0;
 
+/// A line whose lower bound is at least this share of it is precise; another must do better than its rivals by this much.
+const PRECISE: f64 = 0.5;
+const DOUBT: f64 = 0.5;
+
 /// In longer windows a daily wave may be part of the slope.
 const WAVE_SECONDS: f64 = 9_000.0;
 
 /// The plain line's slope as a share of the one that allows for warm-up and wave.
-const AGREEMENT: (f64, f64) = (0.6, 1.7);
+const AGREEMENT: (f64, f64) = (0.6, 2.2);
 
 /// The lower bound of the plain line's slope as a share of it.
 const PRECISION: f64 = 0.1;
@@ -122,7 +142,7 @@ pub(super) enum Opinion {
 
 impl Look {
     pub(super) fn every_seconds(&self) -> f64 {
-        if self.looks_per_floor > 0 { 10.0 } else { (self.seconds / BLOCKS).max(30.0) }
+        if self.seconds < SLOW_SECONDS_MIN { 10.0 } else { (self.seconds / BLOCKS).max(30.0) }
     }
 
     /// The slope where the window shows a climb.
@@ -142,7 +162,7 @@ impl Look {
         for view in 0..2 + LONG_FLOORS.len() {
             let longer = view.checked_sub(2).map(|place| longer_floors(&floors, LONG_FLOORS[place]));
             let points = longer.as_deref().unwrap_or(if view == 0 { &middles } else { &floors });
-            match self.judge(history, series, points, limit_bytes) {
+            match self.judge(history, series, points, first, limit_bytes) {
                 Opinion::Unremarkable => {}
                 Opinion::Healthy => return Opinion::Healthy,
                 Opinion::Climbs(estimate) => return Opinion::Climbs(estimate),
@@ -159,14 +179,22 @@ impl Look {
     fn may_climb(&self, history: &History, series: Series, first: f64, limit_bytes: f64) -> bool {
         let tier = TIERS.iter().rposition(|(width, _)| *width <= self.seconds / BLOCKS).unwrap_or(0);
         let start = (history.now_seconds() - self.seconds).max(first);
-        history.rise_bytes(tier, series, start) >= 0.6 * self.rise_share * limit_bytes
+        let rise = history.rise_bytes(tier, series, start) / limit_bytes;
+        rise >= 0.75 * self.rise_share && (!self.is_between || rise.is_infinite() || rise <= 2.0 * self.rise_share)
     }
 
-    fn judge(&self, history: &History, series: Series, points: &[Point], limit_bytes: f64) -> Opinion {
-        self.stands_out(history, series, points, limit_bytes).unwrap_or(Opinion::Unremarkable)
+    fn judge(&self, history: &History, series: Series, points: &[Point], first: f64, limit_bytes: f64) -> Opinion {
+        self.stands_out(history, series, points, first, limit_bytes).unwrap_or(Opinion::Unremarkable)
     }
 
-    fn stands_out(&self, history: &History, series: Series, points: &[Point], limit_bytes: f64) -> Option<Opinion> {
+    fn stands_out(
+        &self,
+        history: &History,
+        series: Series,
+        points: &[Point],
+        first: f64,
+        limit_bytes: f64,
+    ) -> Option<Opinion> {
         let newest = points.last()?.seconds;
         let start = newest - self.seconds;
         let inside = &points[points.partition_point(|point| point.seconds < start)..];
@@ -177,13 +205,23 @@ impl Look {
         if covered < 0.8 * self.coverage * self.seconds {
             return None;
         }
+        // Cheap, so that the rest is seldom done.
+        let exposed = (newest - start.max(first)).max(covered);
+        let plain = shape::plain_slope(&shape::joined(inside));
+        if plain * exposed < 0.85 * self.rise_share * limit_bytes {
+            return None;
+        }
         let structure = structure(points, inside[0].seconds, limit_bytes)?;
         let rate = structure.bytes_per_second;
-        let rise = rate * covered;
-        if rise < self.rise_share * limit_bytes
-            || rate * self.limit_seconds < limit_bytes
-            || rate < SIGNIFICANCE_MIN * structure.deviation
-            || rise < NOISE_MULTIPLE_MIN * structure.residual_bytes
+        // What is gone counts whether it was seen to go or not; what stands out of the noise must have been seen.
+        // Besides the heap nothing warms up for hours.
+        let stands_alone = matches!(series, Series::Outside | Series::Slack);
+        let trusted = if stands_alone { plain } else { plain.min(PLAIN_MULTIPLE_MAX * rate) };
+        let (gone, seen) = (trusted * exposed, trusted * covered);
+        if gone < self.rise_share * limit_bytes
+            || trusted * self.limit_seconds < limit_bytes
+            || (rate < SIGNIFICANCE_MIN * structure.deviation && !stands_alone)
+            || seen < NOISE_MULTIPLE_MIN * structure.residual_bytes
         {
             return None;
         }
@@ -191,29 +229,42 @@ impl Look {
         let onset = shape::onset(points);
         let reborn = points[0].born_seconds != points[points.len() - 1].born_seconds;
         let newborn = reborn || onset - points[0].born_seconds < 0.5 * (newest - onset);
-        let filling_max = if newborn { FILLING_MAX.0 } else { FILLING_MAX.1 };
-        let rivals = rivals::rivals(points, onset, filling_max * limit_bytes, limit_bytes);
+        let filling_max = if newborn { FILLING_MAX.0 } else { FILLING_MAX.1 } * limit_bytes;
+        let rivals = rivals::rivals(points, onset, filling_max, limit_bytes);
         if rivals.filling < -CLEARLY {
             return Some(Opinion::Healthy);
         }
         // What a person sees in the data as they are must agree.
-        let agrees = line.low >= PRECISION * line.bytes_per_second
+        let line_rise = line.bytes_per_second * line.span_seconds;
+        let stands = self.seconds >= SLOW_SECONDS_MIN && line_rise >= 10.0 * line.residual_bytes;
+        let agrees = (line.low >= PRECISION * line.bytes_per_second || stands)
             && line.bytes_per_second * self.limit_seconds >= limit_bytes
             && line.span_seconds >= self.straight * (newest - inside[0].seconds)
-            && line.bytes_per_second >= AGREEMENT.0 * rate
-            && line.bytes_per_second <= AGREEMENT.1 * rate
-            && line.bytes_per_second * line.span_seconds >= 0.8 * self.rise_share * limit_bytes;
-        let rest = &structure.rest[structure.rest.partition_point(|point| point.seconds < start)..];
-        if !agrees || !Shape::of(rest, rate).is_even() {
+            && (stands_alone || (AGREEMENT.0 * rate..=AGREEMENT.1 * rate).contains(&line.bytes_per_second))
+            && line_rise >= 0.7 * self.rise_share * limit_bytes;
+        if !agrees {
             return None;
         }
-        let fall = shape::largest_fall(&structure.rest, 2.0 * self.seconds).max(self.earlier_fall(history, series));
-        if rise < FALL_MULTIPLE_MIN * fall {
+        let rest = &structure.rest[structure.rest.partition_point(|point| point.seconds < start)..];
+        let shape = Shape::of(rest, rate);
+        let largest = (JUMP_SHARE * limit_bytes / gone).clamp(LARGEST_SHARES.0, LARGEST_SHARES.1);
+        if !shape.is_even(largest, if self.seconds < SLOW_SECONDS_MIN { 0.65 } else { 0.5 }) {
+            return None;
+        }
+        let earlier = self.earlier_fall(history, series);
+        let fall = shape::largest_fall(&structure.rest, 2.0 * self.seconds).max(earlier);
+        if seen.max(line_rise) < FALL_MULTIPLE_MIN * fall {
             return None;
         }
         // The more has gone, the less doubt is waited for.
-        let patience = ((PATIENCE_SHARE - rise / limit_bytes) / (PATIENCE_SHARE - SLOW_RISE_SHARE)).clamp(-0.1, 1.0);
-        if rivals.filling < self.filling_min * patience || rivals.wave < -CLEARLY / 2.0 {
+        let patience = ((PATIENCE_SHARE - gone / limit_bytes) / (PATIENCE_SHARE - SLOW_RISE_SHARE)).clamp(-0.1, 1.0);
+        let late_rocket = self.seconds < SLOW_SECONDS_MIN && newborn && newest - onset > 900.0;
+        let filling_min = if late_rocket { CLEARLY } else { self.filling_min * patience };
+        let precise = line.low >= PRECISE * line.bytes_per_second;
+        let filling_min = if precise { filling_min } else { filling_min.max(DOUBT) };
+        let wave_min = if precise { -CLEARLY / 2.0 } else { DOUBT };
+        let filling = rivals.filling.min(rivals::filling_from_birth(points, onset, filling_max));
+        if filling < filling_min || rivals.wave < wave_min {
             return Some(Opinion::Healthy);
         }
         let margin = if self.seconds > WAVE_SECONDS { 1.0 } else { 0.5 };
