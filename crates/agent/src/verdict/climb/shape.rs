@@ -21,7 +21,7 @@ const STEADINESS_MIN: f64 = 2.3;
 const EARLY_SHARE_MIN: f64 = 0.45;
 
 impl Shape {
-    pub(super) fn of(points: &[Point], rate: f64) -> Self {
+    pub(super) fn of(points: &[(f64, f64)], rate: f64) -> Self {
         let parts = PARTS.min(points.len() / 2).max(3);
         let chunk = |place: usize| &points[place * points.len() / parts..(place + 1) * points.len() / parts];
         let middles: Vec<(f64, f64)> = (0..parts).map(|place| middle(chunk(place))).collect();
@@ -52,10 +52,10 @@ impl Shape {
     }
 }
 
-fn middle(points: &[Point]) -> (f64, f64) {
-    let mut values: Vec<f64> = points.iter().map(|point| point.bytes).collect();
+fn middle(points: &[(f64, f64)]) -> (f64, f64) {
+    let mut values: Vec<f64> = points.iter().map(|point| point.1).collect();
     let place = values.len() / 2;
-    let seconds = points.iter().map(|point| point.seconds).sum::<f64>() / points.len() as f64;
+    let seconds = points.iter().map(|point| point.0).sum::<f64>() / points.len() as f64;
     (seconds, *values.select_nth_unstable_by(place, f64::total_cmp).1)
 }
 
@@ -116,7 +116,7 @@ pub(super) fn bend(points: &[(f64, f64)]) -> usize {
     /// Slopes this alike are one.
     const ALIKE: (f64, f64) = (0.6, 1.6);
     let count = points.len();
-    if count < 12 {
+    if count < 8 {
         return 0;
     }
     let straight = broken_residual(points, points[0].0);

@@ -68,10 +68,10 @@ const SLOW_SECONDS_MIN: f64 = 1_200.0;
 const SLOW_RATIO: f64 = 1.189_207;
 
 /// See [`Look::rise_share`].
-const SLOW_RISE_SHARE: f64 = 0.08;
+const SLOW_RISE_SHARE: f64 = 0.075;
 
 /// At this rise a line that is as good as a healthy explanation is a leak.
-const PATIENCE_SHARE: f64 = 0.092;
+const PATIENCE_SHARE: f64 = 0.088;
 
 const fn slow(seconds: f64) -> Look {
     Look {
@@ -109,6 +109,9 @@ const PLAIN_MULTIPLE_MAX: f64 = 2.0;
 const JUMP_SHARE: f64 = 0.04;
 const LARGEST_SHARES: (f64, f64) = (0.25, 0.48);
 
+/// What the last third must rise, as a share of an even rise: of a rocket, and of anything slower.
+const LATE_SHARES: (f64, f64) = (0.65, 0.5);
+
 /// What a healthy process may still take, as a share of the limit: a young one, and one that was level before.
 const FILLING_MAX: (f64, f64) = (0.35, 0.3);
 
@@ -118,6 +121,10 @@ const CLEARLY: f64 = 5.0;
 /// A line whose lower bound is at least this share of it is precise; another must do better than its rivals by this much.
 const PRECISE: f64 = 0.5;
 const DOUBT: f64 = 0.5;
+
+/// The same against a wave, which pays for its size, too; and how long a day is watched.
+const WAVE_MIN: f64 = 2.5;
+const UNSEEN_SECONDS: f64 = 26.0 * HOUR;
 
 /// In longer windows a daily wave may be part of the slope.
 const WAVE_SECONDS: f64 = 9_000.0;
@@ -207,7 +214,8 @@ impl Look {
         }
         // Cheap, so that the rest is seldom done.
         let exposed = (newest - start.max(first)).max(covered);
-        let plain = shape::plain_slope(&shape::joined(inside));
+        let stitched = shape::joined(inside);
+        let plain = shape::plain_slope(&stitched);
         if plain * exposed < 0.85 * self.rise_share * limit_bytes {
             return None;
         }
@@ -236,8 +244,7 @@ impl Look {
         }
         // What a person sees in the data as they are must agree.
         let line_rise = line.bytes_per_second * line.span_seconds;
-        let stands = self.seconds >= SLOW_SECONDS_MIN && line_rise >= 10.0 * line.residual_bytes;
-        let agrees = (line.low >= PRECISION * line.bytes_per_second || stands)
+        let agrees = line.low >= PRECISION * line.bytes_per_second
             && line.bytes_per_second * self.limit_seconds >= limit_bytes
             && line.span_seconds >= self.straight * (newest - inside[0].seconds)
             && (stands_alone || (AGREEMENT.0 * rate..=AGREEMENT.1 * rate).contains(&line.bytes_per_second))
@@ -245,10 +252,9 @@ impl Look {
         if !agrees {
             return None;
         }
-        let rest = &structure.rest[structure.rest.partition_point(|point| point.seconds < start)..];
-        let shape = Shape::of(rest, rate);
+        let shape = Shape::of(&stitched, plain);
         let largest = (JUMP_SHARE * limit_bytes / gone).clamp(LARGEST_SHARES.0, LARGEST_SHARES.1);
-        if !shape.is_even(largest, if self.seconds < SLOW_SECONDS_MIN { 0.65 } else { 0.5 }) {
+        if !shape.is_even(largest, if self.seconds < SLOW_SECONDS_MIN { LATE_SHARES.0 } else { LATE_SHARES.1 }) {
             return None;
         }
         let earlier = self.earlier_fall(history, series);
@@ -262,7 +268,9 @@ impl Look {
         let filling_min = if late_rocket { CLEARLY } else { self.filling_min * patience };
         let precise = line.low >= PRECISE * line.bytes_per_second;
         let filling_min = if precise { filling_min } else { filling_min.max(DOUBT) };
-        let wave_min = if precise { -CLEARLY / 2.0 } else { DOUBT };
+        // Until a whole day was seen, what begins to rise in the middle of it is first of all the day.
+        let unseen = !newborn && newest - first < UNSEEN_SECONDS;
+        let wave_min = if precise && !unseen { -CLEARLY / 2.0 } else { WAVE_MIN };
         let filling = rivals.filling.min(rivals::filling_from_birth(points, onset, filling_max));
         if filling < filling_min || rivals.wave < wave_min {
             return Some(Opinion::Healthy);
