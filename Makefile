@@ -4,7 +4,7 @@ PARTS := target/parts
 export HEAPLINE_SKIPPED := $(CURDIR)/target/skipped.txt
 export PATH := $(CURDIR)/$(PARTS)/bin:$(PATH)
 
-.PHONY: run build test lint bench drill dashboards
+.PHONY: run build test lint bench detection drill dashboards
 
 run: build ## Start the upload server with the agent inside, and print a curl line to paste.
 	@exec target/release/heapline-upload $(ARGS)
@@ -33,6 +33,10 @@ lint: ## rustfmt, clippy, cargo-deny, promtool, shellcheck: no warning passes.
 bench: ## Uploads a second and CPU a gigabyte beside a bare socket loop, in alternating runs.
 	$(CARGO) build --release --workspace
 	target/release/heapline-bench
+
+detection: ## The labelled corpus, Heapline beside what people use today: SEEDS=200..206 by default, seeds below 100 are for development.
+	$(CARGO) build --release --workspace
+	target/release/detection --seeds $(or $(SEEDS),200..206)
 
 drill: ## The story in five minutes: four services, real Kafka, Prometheus and Alertmanager, one table.
 	tests/parts/install kafka monitoring

@@ -14,11 +14,11 @@ use clap::Parser;
 use corpus::{KINDS, Kind, Trace};
 use score::{Alarm, Fate, Score};
 
-/// Detection on labelled traces: one trace of each kind a seed. Seeds below 100 were developed on, those above are for reports.
+/// Detection on labelled traces: one trace of each kind a seed. Seeds below 200 were developed on, those from 200 on are for reports.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Seeds, from and up to but not including
-    #[arg(long, value_name = "FROM..TO", default_value = "100..110", value_parser = seeds)]
+    #[arg(long, value_name = "FROM..TO", default_value = "200..206", value_parser = seeds)]
     seeds: Range<u64>,
 
     /// Only kinds with this in their name

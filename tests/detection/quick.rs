@@ -1,5 +1,5 @@
 //! A quick part of the labelled corpus: what every build must still tell, and must still not cry about. The whole of it
-//! is `cargo run --release -p heapline-tests --bin detection`.
+//! is `make detection`.
 
 #[expect(dead_code, reason = "the evaluation writes CSV, too")]
 mod corpus;
@@ -10,15 +10,24 @@ mod score;
 use corpus::{KINDS, Trace};
 use score::Score;
 
+/// A sample of the seeds that the detector was developed on: 36 traces that leak and 52 that do not.
+const SEEDS: std::ops::Range<u64> = 0..4;
+
+/// What holds today, short of the aim of 0.98 and at most one false alarm in 120.
+const RECALL_MIN: f64 = 0.85;
+const CRIED_MAX: usize = 3;
+
 #[test]
 fn most_leaks_are_found_in_time_and_few_alarms_are_false() {
     let mut score = Score::default();
-    for kind in KINDS {
-        let trace = Trace::new(kind, 0);
-        score.add(&trace, &ours::alarms(&trace));
+    for seed in SEEDS {
+        for kind in KINDS {
+            let trace = Trace::new(kind, seed);
+            score.add(&trace, &ours::alarms(&trace));
+        }
     }
-    assert!(score.recall() >= 0.85, "{}\n{}", Score::HEADER, score.line("Heapline"));
-    assert!(score.cried <= 1, "{}\n{}", Score::HEADER, score.line("Heapline"));
+    assert!(score.recall() >= RECALL_MIN, "{}\n{}", Score::HEADER, score.line("Heapline"));
+    assert!(score.cried <= CRIED_MAX, "{}\n{}", Score::HEADER, score.line("Heapline"));
     assert_eq!(score.class_right, score.class_told);
 }
 
