@@ -2,7 +2,7 @@
 //!
 //! Pure: trends, levels and time in; a judgement out. A climb must be significant, matter against the limit, stand
 //! well above the noise and above any earlier fall, and go on evenly (`climb`). A verdict is entered only when it held
-//! at [`CONFIRMATIONS`] looks, and left only after [`CLEARINGS`].
+//! at [`CONFIRMATIONS`] looks; a climb is left when its recent slope is well below what raised it.
 
 mod climb;
 mod words;
