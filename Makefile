@@ -1,6 +1,10 @@
 # The commands of this repository. Everything is built in one profile: see Cargo.toml.
 CARGO ?= cargo
 PARTS := target/parts
+# All but the fuzz targets, which are built instrumented by fuzz/run, and whose features would have jemalloc built again.
+ALL := --release --workspace --exclude heapline-fuzz
+BUILD := $(CARGO) build $(ALL)
+TEST := $(CARGO) test $(ALL)
 export HEAPLINE_SKIPPED := $(CURDIR)/target/skipped.txt
 export PATH := $(CURDIR)/$(PARTS)/bin:$(PATH)
 
@@ -16,8 +20,8 @@ build:
 test: ## Unit, integration and end-to-end tests on real parts; ends with what was skipped.
 	@mkdir -p target && : > $(HEAPLINE_SKIPPED)
 	tests/parts/install kafka monitoring browser s3 faults
-	$(CARGO) build --release --workspace --exclude heapline-fuzz --all-targets
-	$(CARGO) test --release --workspace --exclude heapline-fuzz
+	$(BUILD) --all-targets
+	$(TEST)
 	fuzz/run 8
 	tests/rules/run
 	tests/model
@@ -26,33 +30,33 @@ test: ## Unit, integration and end-to-end tests on real parts; ends with what wa
 lint: ## rustfmt, clippy, cargo-deny, promtool, shellcheck: no warning passes.
 	tests/parts/install lint monitoring
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
+	$(CARGO) clippy $(ALL) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(ALL) --no-deps
 	cargo-deny check bans licenses sources
 	promtool check rules dashboards/prometheus/rules.yml dashboards/prometheus/alerts.yml
 	git ls-files | while read -r f; do head -c 64 "$$f" | grep -qE '^#!.*sh$$' && echo "$$f"; done | xargs shellcheck .ci/run
 
 bench: ## Throughput, latency, memory and CPU beside the peers and a bare socket loop, in alternating runs; about an hour.
 	crates/bench/peers/build
-	$(CARGO) build --release --workspace
+	$(BUILD)
 	target/release/heapline-bench --write docs/performance.md
 
 bench-quick: ## The first table of it, in three minutes.
 	crates/bench/peers/build
-	$(CARGO) build --release --workspace
+	$(BUILD)
 	target/release/heapline-bench --quick
 
 bench-agent: ## What the agent and its profiles cost, beside the same program without it and beside jemalloc_pprof.
-	$(CARGO) build --release --workspace
+	$(BUILD)
 	target/release/bench-agent
 
 detection: ## The labelled corpus, Heapline beside what people use today: SEEDS=200..206 by default, seeds below 100 are for development.
-	$(CARGO) build --release --workspace
+	$(BUILD)
 	target/release/detection --seeds $(or $(SEEDS),200..206)
 
 drill: ## The story in five minutes: four services, real Kafka, Prometheus and Alertmanager, one table.
 	tests/parts/install kafka monitoring
-	$(CARGO) build --release --workspace
+	$(BUILD)
 	target/release/drill
 
 fuzz: ## Every fuzz target for SECONDS each (default: ten minutes).
@@ -62,17 +66,17 @@ fuzz: ## Every fuzz target for SECONDS each (default: ten minutes).
 soak: ## The longer forms: 200 kills, 100,000 uploads, a million stored files, ten minutes of each fuzz target.
 	@mkdir -p target
 	tests/parts/install kafka faults
-	$(CARGO) build --release --workspace --exclude heapline-fuzz --all-targets
-	HEAPLINE_SOAK=1 $(CARGO) test --release --workspace --exclude heapline-fuzz --test upload_crash --test upload_memory -- --nocapture
-	HEAPLINE_STORED_FILES=1000000 $(CARGO) test --release --workspace --exclude heapline-fuzz --test start -- --nocapture
+	$(BUILD) --all-targets
+	HEAPLINE_SOAK=1 $(TEST) --test upload_crash --test upload_memory -- --nocapture
+	HEAPLINE_STORED_FILES=1000000 $(TEST) --test start -- --nocapture
 	fuzz/run 600
 
 culprits: ## Host programs that leak in one way each, and some that do not: what each is told. Twelve minutes.
-	$(CARGO) build --release --workspace
+	$(BUILD)
 	target/release/culprits $(ARGS)
 
 dashboards: ## Rules and dashboards against promtool and a real Prometheus.
 	tests/parts/install monitoring
 	tests/rules/run
-	$(CARGO) build --release --workspace
-	$(CARGO) test --release --workspace --test dashboards
+	$(BUILD)
+	$(TEST) --test dashboards

@@ -135,6 +135,7 @@ fn live_bytes_agree_with_the_allocators_own_count() {
         assert!((grown / live_bytes - 1.0).abs() < 0.15, "{grown} {live_bytes}");
         live.into_iter().for_each(free);
         let heap = profile(&agent, "/debug/pprof/heap?at=peak");
+        assert!(heap.samples.iter().any(|sample| !heap.functions(sample).is_empty()), "the peak has names, too");
         let peak: i64 = heap.samples.iter().map(|sample| sample.values[1]).sum();
         assert!((peak as f64 / live_bytes - 1.0).abs() < 0.08, "{peak} {live_bytes}");
         let now = profile(&agent, "/debug/pprof/heap");
