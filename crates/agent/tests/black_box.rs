@@ -118,9 +118,9 @@ fn kill_and_read(state: &Path, after: Duration, round: u64) {
     let difference = (totals.live_bytes - totals.counted_live_bytes as f64).abs();
     assert!(difference <= 8.0 * 9e6, "round {round}: {totals:?}");
     // All that it ever told of is there, to the last moment.
-    let told =
+    let mut told =
         told.split_inclusive('\n').filter_map(|line| line.strip_prefix("told ")?.strip_suffix('\n')?.parse().ok());
-    let told: u64 = told.last().unwrap_or(0);
+    let told: u64 = told.next_back().unwrap_or(0);
     assert!(totals.sampled >= told, "round {round}: {told} told, {totals:?}");
     TOLD.fetch_add(told, Ordering::Relaxed);
     let bytes = fs::read(&path).expect("readable");

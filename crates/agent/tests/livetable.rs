@@ -138,6 +138,7 @@ fn live_bytes_agree_with_the_allocators_own_count() {
         assert!(heap.samples.iter().any(|sample| !heap.functions(sample).is_empty()), "the peak has names, too");
         let peak: i64 = heap.samples.iter().map(|sample| sample.values[1]).sum();
         assert!((peak as f64 / live_bytes - 1.0).abs() < 0.08, "{peak} {live_bytes}");
+        assert!(heap.samples.iter().any(|sample| !heap.functions(sample).is_empty()), "with names");
         let now = profile(&agent, "/debug/pprof/heap");
         let sum = |index: usize| now.samples.iter().map(|sample| sample.values[index]).sum::<i64>();
         assert!(sum(3) < peak / 10 && sum(1) > peak * 9 / 10, "{} {}", sum(3), sum(1));
