@@ -98,7 +98,7 @@ impl Profiler {
             return Err(ProfileError::Disabled);
         }
         self.work(move |shop| {
-            let (grouped, moment) = see(shop, Instant::now())?;
+            let (grouped, moment) = see_all(shop, Instant::now())?;
             against(shop, &base, (&grouped, &moment))
         })
         .await
@@ -130,7 +130,7 @@ impl Profiler {
     }
 }
 
-/// What has grown since a recorded profile; of this process, by all that was seen since.
+/// What has grown since a recorded profile: one heap against the other, whatever the age of what lives.
 fn against(shop: &mut Workshop, base: &Base, now: (&Grouped, &Moment)) -> Result<Report, ProfileError> {
     let Workshop { resolver, growth, .. } = shop;
     let (taken_unix_nanos, held) = if base.is_own() {
@@ -147,11 +147,7 @@ fn against(shop: &mut Workshop, base: &Base, now: (&Grouped, &Moment)) -> Result
     let age_seconds = (since_epoch.as_secs_f64() - taken_unix_nanos as f64 / 1e9).max(0.0);
     let (grouped, moment) = now;
     let first = Moment::new(moment.seconds - age_seconds, None, held);
-    let kept = if base.is_own() { growth.ring.since(moment.seconds, age_seconds) } else { &[] };
-    let later = kept.iter().filter(|kept| kept.seconds > first.seconds);
-    let series: Vec<&Moment> = [&first].into_iter().chain(later).chain([moment]).collect();
-    // The record has all that lived, whatever its age: ages cannot be compared.
-    Ok(Report::new(&rank(&series, Patience::NONE, &mut |_| None), grouped))
+    Ok(Report::new(&rank(&[&first, moment], Patience::NONE, &mut |_| None), grouped))
 }
 
 /// One look on schedule.
@@ -166,16 +162,27 @@ pub(super) fn look(shop: &mut Workshop) {
     shop.growth.schedule(began, Instant::now());
 }
 
+/// The whole heap, the youngest included.
+fn see_all(shop: &mut Workshop, now: Instant) -> Result<(Grouped, Moment), ProfileError> {
+    let (seconds, live_bytes) = (shop.growth.seconds(now), live_bytes(&shop.growth));
+    let profile = shop.capture()?;
+    let symbols = shop.resolver.resolve(profile.addresses(), &profile.mappings);
+    let grouped = shop.growth.sites.group(&profile, symbols);
+    let moment = Moment::new(seconds, live_bytes, grouped.held.clone());
+    Ok((grouped, moment))
+}
+
+/// Exact, of the part of the heap that profiles see.
+fn live_bytes(growth: &GrowthWatch) -> Option<u64> {
+    let heap = growth.heap.and_then(|reader| reader.read().ok())?;
+    Some(heap.allocated.saturating_sub(prof::unprofiled_bytes()))
+}
+
+/// What has lived for a while.
 fn see(shop: &mut Workshop, now: Instant) -> Result<(Grouped, Moment), ProfileError> {
-    let seconds = shop.growth.seconds(now);
-    let live_bytes = shop.growth.heap.and_then(|reader| reader.read().ok()).map(|heap| heap.allocated);
-    let live_bytes = live_bytes.map(|bytes| bytes.saturating_sub(prof::unprofiled_bytes()));
+    let (seconds, live_bytes) = (shop.growth.seconds(now), live_bytes(&shop.growth));
     let Some((all, survivors)) = survivors(Duration::ZERO).zip(survivors(AGE_MIN)) else {
-        let profile = shop.capture()?;
-        let symbols = shop.resolver.resolve(profile.addresses(), &profile.mappings);
-        let grouped = shop.growth.sites.group(&profile, symbols);
-        let moment = Moment::new(seconds, live_bytes, grouped.held.clone());
-        return Ok((grouped, moment));
+        return see_all(shop, now);
     };
     let symbols = shop.resolver.resolve(survivors.addresses(), &survivors.mappings);
     let grouped = shop.growth.sites.group(&survivors, symbols);

@@ -42,7 +42,6 @@ fn every_flag_takes_its_value() {
         "--growthbook-client-key=sdk-1",
         "--flags-attributes=env=prod,cores=8",
         "--max-file=1",
-        "--quota=1GiB",
         "--disk-reserve=0",
         "--max-body=2kB",
         "--max-connections=3",
@@ -65,6 +64,7 @@ fn every_flag_takes_its_value() {
     assert_eq!(attributes["service"], "heapline-upload");
     assert_eq!((config.memory_budget, config.spool_threshold), (16 << 20, Some(0)));
     assert_eq!(config.room(), RoomLimits { quota_bytes: None, reserve_bytes: Some(0) });
+    assert_eq!(load(&["--quota=1GiB"]).unwrap().room().quota_bytes, Some(1 << 30), "of a directory only");
     assert_eq!((config.max_connections, config.drain), (3, Duration::from_millis(500)));
     assert_eq!((config.durability, config.digest, config.check), (Durability::None, false, true));
 }

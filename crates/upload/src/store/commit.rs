@@ -247,6 +247,10 @@ impl Commits {
         if overdue || self.journal.next_seq() - self.settled_to >= SETTLE_EVENTS_MAX || self.progress.is_stuck() {
             self.settle()?;
         }
+        // Else a power cut could keep that a name left `spool/` and lose that it came to `files/`.
+        if self.unsettled_since.is_some() {
+            self.directory.sync_files()?;
+        }
         self.directory.sync_spool()
     }
 
