@@ -96,7 +96,10 @@ fn where_the_hooks_are_taken_profiles_come_from_dumps() {
         assert!(problems(&diagnosis)[0].contains("no live table"), "{diagnosis:#}");
         assert_eq!((&diagnosis["self_test"]["seen"], &diagnosis["self_test"]["named"]), (&true.into(), &true.into()));
         assert!(agent.live_table_path().is_none());
+        // Sixteen times the sampling interval: it is seen.
+        let kept = std::hint::black_box(vec![1_u8; 8 << 20]);
         let heap = profile(&agent, "/debug/pprof/heap");
+        drop(kept);
         assert_eq!(heap.sample_types, ["inuse_objects/count", "inuse_space/bytes"], "no zeros in place of allocations");
         assert!(heap.samples.iter().any(|sample| !heap.functions(sample).is_empty()), "with names");
         for view in ["at=peak", "min_age=1m", "process=previous"] {

@@ -59,6 +59,8 @@ pub(crate) struct Profiler {
     jobs: Option<SyncSender<Job>>,
     /// One permit: a job's, from before it is sent until it is answered, also if nobody waits for it any more.
     flight: Arc<Semaphore>,
+    /// Held by who wants a profile at once.
+    taking: Semaphore,
     waiting_deltas: Semaphore,
     metrics: Metrics,
     thread: Option<JoinHandle<()>>,
@@ -110,6 +112,7 @@ impl Profiler {
         Ok(Profiler {
             jobs: Some(jobs),
             flight: Arc::new(Semaphore::new(1)),
+            taking: Semaphore::new(1),
             waiting_deltas: Semaphore::new(WAITING_DELTAS_MAX),
             metrics,
             thread: Some(thread),
@@ -126,7 +129,10 @@ impl Profiler {
             return Err(ProfileError::Disabled);
         }
         let Some(seconds) = query.seconds else {
-            return self.ask(self.permit_now()?, |reply| Job::Take(query, reply)).await;
+            // One at a time; what the agent itself is at on the thread is waited for.
+            let _taking = self.taking.try_acquire().map_err(|_| ProfileError::Busy)?;
+            let permit = self.permit_soon().await?;
+            return self.ask(permit, |reply| Job::Take(query, reply)).await;
         };
         let _waiting = self.waiting_deltas.try_acquire().map_err(|_| ProfileError::Busy)?;
         let permit = self.permit_soon().await?;
@@ -198,10 +204,6 @@ impl Profiler {
     /// `heap_profile_duration_seconds` and `heap_profile_failures_total`.
     pub(crate) fn collectors(&self) -> Vec<Box<dyn Collector>> {
         vec![Box::new(self.metrics.durations.clone()), Box::new(self.metrics.failures.clone())]
-    }
-
-    fn permit_now(&self) -> Result<OwnedSemaphorePermit, ProfileError> {
-        Arc::clone(&self.flight).try_acquire_owned().map_err(|_| ProfileError::Busy)
     }
 
     async fn permit_soon(&self) -> Result<OwnedSemaphorePermit, ProfileError> {

@@ -13,6 +13,9 @@ use crate::event::FileObject;
 use crate::store::repeats::{Answer, Claim, Turn, fingerprint};
 use crate::store::{Committer, Promised, Sealed, Store, StoreError};
 
+/// What a file takes of an answer, but for names of unusual length.
+const ANSWER_BYTES_OF_A_FILE: usize = 384;
+
 /// What a request holds until it is answered.
 pub(super) struct Admitted {
     claim: Option<Claim>,
@@ -96,7 +99,9 @@ fn answer(target: Target, sealed: &[Sealed]) -> Option<Answer> {
     let first = sealed.first()?;
     let files: Vec<_> = sealed.iter().map(|file| FileObject::new(file.id(), file.meta())).collect();
     let sha256 = first.meta().sha256.as_ref().filter(|_| target == Target::File);
-    let body = serde_json::to_string(&Stored { files }).ok()?;
+    let mut body = Vec::with_capacity(files.len() * ANSWER_BYTES_OF_A_FILE);
+    serde_json::to_writer(&mut body, &Stored { files }).ok()?;
+    let body = String::from_utf8(body).ok()?;
     Some(Answer { first: *first.id(), body, repr_digest: sha256.map(digest::field_value) })
 }
 

@@ -195,7 +195,11 @@ impl Directory {
     pub(crate) fn sweep_spool(&self) -> io::Result<()> {
         for name in names(&self.spool)? {
             match name.strip_suffix(DELETED_SUFFIX).and_then(FileId::parse) {
-                Some(id) => self.finish_delete(&id, &name)?,
+                Some(id) => {
+                    // A power cut can have kept both names of the rename.
+                    ignore_missing(rustix::fs::unlinkat(&self.files, id.to_string(), AtFlags::empty()))?;
+                    self.finish_delete(&id, &name)?;
+                }
                 None => ignore_missing(rustix::fs::unlinkat(&self.spool, &name, AtFlags::empty()))?,
             }
         }
