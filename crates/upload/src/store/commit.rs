@@ -1,6 +1,7 @@
 //! Commits forms, all or none, many at a time: one thread, one journal write and two syncs for whatever waits.
 //!
-//! 1. names of the sealed files: fsync `spool/`;
+//! 1. names of the sealed files: fsync `spool/`, and before it `files/` where the names of a batch before are not synced
+//!    there: a power cut must not keep that a name left the one and lose that it came to the other;
 //! 2. one record a form in the journal, fdatasync: **the commit point**;
 //! 3. renames into `files/`, and without Kafka the lines of `events.jsonl`;
 //! 4. the answers;
