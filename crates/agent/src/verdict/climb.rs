@@ -32,8 +32,8 @@ pub(super) struct Seeker {
     due_seconds: [f64; window::LOOKS.len()],
     daily_due_seconds: f64,
     clear_due_seconds: f64,
-    /// Until then a longer window's healthy explanation holds for the shorter ones.
-    healthy_until_seconds: f64,
+    /// Until when what each window showed is explained by something healthy.
+    healthy_until_seconds: [f64; window::LOOKS.len()],
     /// Nothing before it counts: the end of the last climb.
     since_seconds: f64,
 }
@@ -45,7 +45,7 @@ impl Seeker {
             due_seconds: [0.0; window::LOOKS.len()],
             daily_due_seconds: 0.0,
             clear_due_seconds: 0.0,
-            healthy_until_seconds: 0.0,
+            healthy_until_seconds: [0.0; window::LOOKS.len()],
             since_seconds: 0.0,
         }
     }
@@ -53,17 +53,16 @@ impl Seeker {
     /// The climb that can be seen now, by the shortest window that shows it.
     pub(super) fn seek(&mut self, history: &History, limit_bytes: f64) -> Option<Climb> {
         let now = history.now_seconds();
-        for (look, due) in window::LOOKS.iter().zip(&mut self.due_seconds) {
-            if now < *due {
+        let age_seconds = now - history.first_seconds().unwrap_or(now).max(self.since_seconds);
+        for (place, look) in window::LOOKS.iter().enumerate() {
+            if now < self.due_seconds[place] {
                 continue;
             }
-            *due = now + look.every_seconds();
+            self.due_seconds[place] = now + look.every_seconds();
             match look.climbs(history, self.series, self.since_seconds, limit_bytes) {
                 Opinion::Unremarkable => {}
-                Opinion::Healthy => {
-                    self.healthy_until_seconds = self.healthy_until_seconds.max(now + look.seconds / 10.0)
-                }
-                Opinion::Climbs(_) if now < self.healthy_until_seconds => {}
+                Opinion::Healthy => self.healthy_until_seconds[place] = now + look.seconds / 10.0,
+                Opinion::Climbs(_) if self.is_explained(look.seconds, age_seconds, now) => {}
                 Opinion::Climbs(estimate) => {
                     return Some(Self::climb(look.seconds, estimate, Found::Window(look.seconds)));
                 }
@@ -76,6 +75,13 @@ impl Seeker {
             }
         }
         None
+    }
+
+    /// Whether a window that sees nearly as much, or more, is explained by something healthy.
+    fn is_explained(&self, seconds: f64, age_seconds: f64, now: f64) -> bool {
+        let enough = EXPLAINED_SHARE * seconds.min(age_seconds);
+        let windows = window::LOOKS.iter().zip(&self.healthy_until_seconds);
+        windows.into_iter().any(|(look, until)| now < *until && look.seconds.min(age_seconds) >= enough)
     }
 
     /// Whether a climb that was told goes on; its slope is brought up to date.
@@ -111,6 +117,9 @@ impl Seeker {
         }
     }
 }
+
+/// A healthy explanation holds for longer windows, too, that see at most this much more.
+const EXPLAINED_SHARE: f64 = 0.7;
 
 /// A climb is over when its recent slope is below this share of what raised it.
 const CLEAR_SHARE: f64 = 1.0 / 3.0;

@@ -15,6 +15,7 @@ pub(super) struct Shape {
     /// Rise over the last third as a share of an even one, and over the first two.
     late_share: f64,
     early_share: f64,
+    rises: usize,
 }
 
 const STEADINESS_MIN: f64 = 2.3;
@@ -41,7 +42,13 @@ impl Shape {
             largest_share: if total > 0.0 { rises.iter().copied().fold(0.0, f64::max) / total } else { 1.0 },
             late_share: share(last - third, last),
             early_share: share(0, last - third),
+            rises: rises.len(),
         }
+    }
+
+    /// The share of each rise in a straight line.
+    pub(super) fn even_share(&self) -> f64 {
+        1.0 / self.rises as f64
     }
 
     pub(super) fn is_even(&self, largest_share_max: f64, late_share_min: f64) -> bool {

@@ -109,6 +109,9 @@ const PLAIN_MULTIPLE_MAX: f64 = 2.0;
 const JUMP_SHARE: f64 = 0.04;
 const LARGEST_SHARES: (f64, f64) = (0.25, 0.48);
 
+/// Where rows are far apart there are fewer parts: each may be this much larger than an even one.
+const EVEN_MULTIPLE: f64 = 1.6;
+
 /// What the last third must rise, as a share of an even rise: of a rocket, and of anything slower.
 const LATE_SHARES: (f64, f64) = (0.65, 0.5);
 
@@ -117,6 +120,9 @@ const FILLING_MAX: (f64, f64) = (0.35, 0.3);
 
 /// A difference of log likelihoods times two that leaves little doubt.
 const CLEARLY: f64 = 5.0;
+
+/// Below this a healthy explanation is the better one; up to what is asked for, it is too early to say.
+const HEALTHY_MAX: f64 = -1.0;
 
 /// A line whose lower bound is at least this share of it is precise; another must do better than its rivals by this much.
 const PRECISE: f64 = 0.5;
@@ -209,7 +215,7 @@ impl Look {
             return None;
         }
         let covered = covered_seconds(inside, self.seconds);
-        if covered < 0.8 * self.coverage * self.seconds {
+        if covered < 0.75 * self.coverage * self.seconds {
             return None;
         }
         // Cheap, so that the rest is seldom done.
@@ -253,7 +259,8 @@ impl Look {
             return None;
         }
         let shape = Shape::of(&stitched, plain);
-        let largest = (JUMP_SHARE * limit_bytes / gone).clamp(LARGEST_SHARES.0, LARGEST_SHARES.1);
+        let even = EVEN_MULTIPLE * shape.even_share();
+        let largest = (JUMP_SHARE * limit_bytes / gone).clamp(LARGEST_SHARES.0.max(even), LARGEST_SHARES.1.max(even));
         if !shape.is_even(largest, if self.seconds < SLOW_SECONDS_MIN { LATE_SHARES.0 } else { LATE_SHARES.1 }) {
             return None;
         }
@@ -272,8 +279,13 @@ impl Look {
         let unseen = !newborn && newest - first < UNSEEN_SECONDS;
         let wave_min = if precise && !unseen { -CLEARLY / 2.0 } else { WAVE_MIN };
         let filling = rivals.filling.min(rivals::filling_from_birth(points, onset, filling_max));
-        if filling < filling_min || rivals.wave < wave_min {
+        // A wave is a matter of traffic, which neither fragments nor maps much.
+        let waves = rivals.wave < wave_min && !stands_alone;
+        if filling < HEALTHY_MAX || waves {
             return Some(Opinion::Healthy);
+        }
+        if filling < filling_min {
+            return None;
         }
         let margin = if self.seconds > WAVE_SECONDS { 1.0 } else { 0.5 };
         Some(Opinion::Climbs(line.widened(margin * structure.deviation)))
