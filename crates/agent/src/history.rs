@@ -26,7 +26,7 @@ const PENDING_MAX: usize = 64;
 
 /// What the history occupies at most, in bytes.
 pub const MEMORY_BYTES: usize = (TIERS[0].1 + TIERS[1].1 + TIERS[2].1 + TIERS[3].1) * size_of::<Bucket>()
-    + TIERS.len() * PENDING_MAX * size_of::<Middle>()
+    + TIERS.len() * PENDING_MAX * size_of::<[Middle; 4]>()
     + size_of::<History>();
 
 /// A series of the history, in bytes.

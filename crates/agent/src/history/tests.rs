@@ -114,3 +114,23 @@ fn memory_is_fixed_whatever_the_uptime() {
         assert_eq!(history.points(tier, Series::Live, Statistic::Floor, 0.0).count(), *buckets_max);
     }
 }
+
+#[test]
+fn a_day_of_ten_looks_a_second_stays_within_the_published_memory() {
+    let mut history = History::new();
+    let mut held_max = 0;
+    for look in 0..864_000 {
+        history.observe(&Observation { in_flight: Some(3), ..live(f64::from(look) * 0.1, 1_000) });
+        if look % 1_000 == 0 {
+            let tiers = history.tiers.iter();
+            let held: usize = tiers
+                .map(|tier| {
+                    tier.closed.capacity() * size_of::<Bucket>() + tier.pending.capacity() * size_of::<[Middle; 4]>()
+                })
+                .sum();
+            held_max = held_max.max(held + size_of::<History>());
+        }
+    }
+    assert!(held_max <= MEMORY_BYTES, "{held_max} of {MEMORY_BYTES}");
+    assert!(history.points(1, Series::Live, Statistic::Floor, 0.0).count() >= 1_439);
+}

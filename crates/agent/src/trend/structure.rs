@@ -27,6 +27,9 @@ const WAVE_WINDOW_SECONDS: f64 = 3_000.0;
 /// Lives with a level of their own; points of older ones are left out.
 const LIVES_MAX: usize = 12;
 
+/// Fewer are no structure.
+const POINTS_MIN: usize = 6;
+
 const DAY_SECONDS: f64 = 86_400.0;
 const COLUMNS_MAX: usize = 2 + WARM_UP_WINDOWS.len() + 2 * WAVE_SHARES.len() + LIVES_MAX;
 
@@ -43,11 +46,11 @@ pub struct Structure {
     pub rest: Vec<Point>,
 }
 
-/// Fits points, in order of time, whose line may bend at `bend_seconds`. `None` for fewer than eight.
+/// Fits points, in order of time, whose line may bend at `bend_seconds`. `None` for fewer than six.
 pub fn structure(points: &[Point], bend_seconds: f64, limit_bytes: f64) -> Option<Structure> {
     let newest = points.last()?;
     let points = newest_lives(points);
-    if points.len() < 8 {
+    if points.len() < POINTS_MIN {
         return None;
     }
     let design = Design::new(points, bend_seconds, newest.seconds);

@@ -60,8 +60,8 @@ impl Seeker {
             }
             self.due_seconds[place] = now + look.every_seconds();
             match look.climbs(history, self.series, self.since_seconds, limit_bytes) {
-                Opinion::Unremarkable => {}
-                Opinion::Healthy => self.healthy_until_seconds[place] = now + look.seconds / 10.0,
+                Opinion::Unremarkable | Opinion::Early => {}
+                Opinion::Healthy => self.healthy_until_seconds[place] = now + look.holds_seconds(),
                 Opinion::Climbs(_) if self.is_explained(look.seconds, age_seconds, now) => {}
                 Opinion::Climbs(estimate) => {
                     return Some(Self::climb(look.seconds, estimate, Found::Window(look.seconds)));

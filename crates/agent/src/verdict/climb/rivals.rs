@@ -30,6 +30,9 @@ const PLIABLE: f64 = -2.0;
 /// A quick part of any start, which neither explanation is asked to follow.
 const QUICK_SECONDS: f64 = 150.0;
 
+/// Fewer say nothing of a bend.
+const POINTS_MIN: usize = 6;
+
 /// What any process does in its first minutes.
 const SETTLING_SECONDS: f64 = 300.0;
 
@@ -55,7 +58,7 @@ pub(super) fn rivals(points: &[Point], onset_seconds: f64, filling_max_bytes: f6
 /// See [`Rivals::filling`].
 fn filling(points: &[Point], onset_seconds: f64, filling_max_bytes: f64) -> f64 {
     let climb = &points[points.partition_point(|point| point.seconds < onset_seconds)..];
-    if climb.len() < 8 {
+    if climb.len() < POINTS_MIN {
         return f64::INFINITY;
     }
     let Fills { line, best, healthy } = Fills::of(climb, onset_seconds.min(climb[0].seconds), filling_max_bytes);

@@ -46,6 +46,11 @@ impl Shape {
         }
     }
 
+    /// Whether there are too few parts to see a bend.
+    pub(super) fn is_coarse(&self) -> bool {
+        self.rises < PARTS / 2
+    }
+
     /// The share of each rise in a straight line.
     pub(super) fn even_share(&self) -> f64 {
         1.0 / self.rises as f64

@@ -71,7 +71,7 @@ const SLOW_RATIO: f64 = 1.189_207;
 const SLOW_RISE_SHARE: f64 = 0.075;
 
 /// At this rise a line that is as good as a healthy explanation is a leak.
-const PATIENCE_SHARE: f64 = 0.088;
+const PATIENCE_SHARE: f64 = 0.091;
 
 const fn slow(seconds: f64) -> Look {
     Look {
@@ -80,11 +80,14 @@ const fn slow(seconds: f64) -> Look {
         limit_seconds: 30.0 * 86_400.0,
         coverage: 0.55,
         straight: 0.4,
-        filling_min: 4.0,
+        filling_min: 8.0,
         looks_per_floor: 0,
         is_between: false,
     }
 }
+
+/// Points that a rocket's window must hold, and any other.
+const POINTS_MIN: (usize, usize) = (6, 8);
 
 /// Blocks of a window.
 const BLOCKS: f64 = 48.0;
@@ -121,7 +124,7 @@ const FILLING_MAX: (f64, f64) = (0.35, 0.3);
 /// A difference of log likelihoods times two that leaves little doubt.
 const CLEARLY: f64 = 5.0;
 
-/// Below this a healthy explanation is the better one; up to what is asked for, it is too early to say.
+/// Below this a healthy explanation is the better one; from here up to what is asked for, it is too early to say.
 const HEALTHY_MAX: f64 = -1.0;
 
 /// A line whose lower bound is at least this share of it is precise; another must do better than its rivals by this much.
@@ -148,6 +151,8 @@ const LONG_FLOORS: [usize; 2] = [4, 12];
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Opinion {
     Unremarkable,
+    /// It rises, but a healthy explanation is still nearly as good.
+    Early,
     /// It rises as a healthy process does.
     Healthy,
     Climbs(Estimate),
@@ -156,6 +161,11 @@ pub(super) enum Opinion {
 impl Look {
     pub(super) fn every_seconds(&self) -> f64 {
         if self.seconds < SLOW_SECONDS_MIN { 10.0 } else { (self.seconds / BLOCKS).max(30.0) }
+    }
+
+    /// How long a healthy explanation holds.
+    pub(super) fn holds_seconds(&self) -> f64 {
+        self.seconds / if self.seconds < SLOW_SECONDS_MIN { 20.0 } else { 10.0 }
     }
 
     /// The slope where the window shows a climb.
@@ -177,8 +187,7 @@ impl Look {
             let points = longer.as_deref().unwrap_or(if view == 0 { &middles } else { &floors });
             match self.judge(history, series, points, first, limit_bytes) {
                 Opinion::Unremarkable => {}
-                Opinion::Healthy => return Opinion::Healthy,
-                Opinion::Climbs(estimate) => return Opinion::Climbs(estimate),
+                said => return said,
             }
         }
         Opinion::Unremarkable
@@ -211,7 +220,8 @@ impl Look {
         let newest = points.last()?.seconds;
         let start = newest - self.seconds;
         let inside = &points[points.partition_point(|point| point.seconds < start)..];
-        if inside.len() < 6 {
+        let is_rocket = self.seconds < SLOW_SECONDS_MIN;
+        if inside.len() < if is_rocket { POINTS_MIN.0 } else { POINTS_MIN.1 } {
             return None;
         }
         let covered = covered_seconds(inside, self.seconds);
@@ -261,7 +271,10 @@ impl Look {
         let shape = Shape::of(&stitched, plain);
         let even = EVEN_MULTIPLE * shape.even_share();
         let largest = (JUMP_SHARE * limit_bytes / gone).clamp(LARGEST_SHARES.0.max(even), LARGEST_SHARES.1.max(even));
-        if !shape.is_even(largest, if self.seconds < SLOW_SECONDS_MIN { LATE_SHARES.0 } else { LATE_SHARES.1 }) {
+        let precise = line.low >= PRECISE * line.bytes_per_second;
+        if !shape.is_even(largest, if is_rocket { LATE_SHARES.0 } else { LATE_SHARES.1 })
+            || (!precise && shape.is_coarse())
+        {
             return None;
         }
         let earlier = self.earlier_fall(history, series);
@@ -270,10 +283,9 @@ impl Look {
             return None;
         }
         // The more has gone, the less doubt is waited for.
-        let patience = ((PATIENCE_SHARE - gone / limit_bytes) / (PATIENCE_SHARE - SLOW_RISE_SHARE)).clamp(-0.1, 1.0);
-        let late_rocket = self.seconds < SLOW_SECONDS_MIN && newborn && newest - onset > 900.0;
+        let patience = ((PATIENCE_SHARE - gone / limit_bytes) / (PATIENCE_SHARE - SLOW_RISE_SHARE)).clamp(-0.05, 1.0);
+        let late_rocket = is_rocket && newborn && newest - onset > 900.0;
         let filling_min = if late_rocket { CLEARLY } else { self.filling_min * patience };
-        let precise = line.low >= PRECISE * line.bytes_per_second;
         let filling_min = if precise { filling_min } else { filling_min.max(DOUBT) };
         // Until a whole day was seen, what begins to rise in the middle of it is first of all the day.
         let unseen = !newborn && newest - first < UNSEEN_SECONDS;
@@ -281,11 +293,11 @@ impl Look {
         let filling = rivals.filling.min(rivals::filling_from_birth(points, onset, filling_max));
         // A wave is a matter of traffic, which neither fragments nor maps much.
         let waves = rivals.wave < wave_min && !stands_alone;
-        if filling < HEALTHY_MAX || waves {
+        if filling < if stands_alone { -CLEARLY } else { HEALTHY_MAX } || waves {
             return Some(Opinion::Healthy);
         }
         if filling < filling_min {
-            return None;
+            return Some(Opinion::Early);
         }
         let margin = if self.seconds > WAVE_SECONDS { 1.0 } else { 0.5 };
         Some(Opinion::Climbs(line.widened(margin * structure.deviation)))
