@@ -5,6 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use heapline::prometheus::IntCounter;
@@ -32,12 +33,12 @@ impl Reply {
     }
 }
 
-fn start(pprof: bool) -> Agent {
+fn start(pprof: bool, state_dir: &Path) -> Agent {
     Agent::start(Config {
         admin: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         memory_limit_bytes: Some(2 << 30),
         pprof: Some(pprof),
-        state_dir: Some(env!("CARGO_TARGET_TMPDIR").into()),
+        state_dir: Some(state_dir.to_owned()),
         ..Config::default()
     })
     .expect("the agent starts")
@@ -71,7 +72,9 @@ fn metric(text: &str, series: &str) -> Option<f64> {
 /// One test, since allocation sampling is switched for the whole process.
 #[test]
 fn with_and_without_pprof() {
-    let agent = start(true);
+    // A new one: no earlier process is told of.
+    let state_dir = tempfile::tempdir().expect("a directory");
+    let agent = start(true, state_dir.path());
     routes_answer(&agent);
     methods_are_checked(&agent);
     metrics_agree_with_the_kernel(&agent);
@@ -80,7 +83,7 @@ fn with_and_without_pprof() {
     idle_connections_do_not_lock_others_out_for_good(&agent);
     drop(agent);
 
-    let agent = start(false);
+    let agent = start(false, state_dir.path());
     for path in ["", "heap", "allocs", "flamegraph", "cmdline", "symbol"] {
         let reply = get(&agent, &format!("/debug/pprof/{path}"));
         assert_eq!(reply.status, 404, "{path}");

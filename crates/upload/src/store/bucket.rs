@@ -343,13 +343,13 @@ mod tests {
     #[test]
     fn a_bucket_has_an_address_of_either_style() {
         let options = |endpoint: Option<&str>, path_style| BucketOptions {
-            name: "files".into(),
+            name: "uploads".into(),
             prefix: String::new(),
             endpoint: endpoint.map(Into::into),
             region: "eu-central-1".into(),
             path_style,
         };
-        assert_eq!(options(None, false).url(), "https://files.s3.eu-central-1.amazonaws.com");
-        assert_eq!(options(Some("http://127.0.0.1:9000/"), true).url(), "http://127.0.0.1:9000/files");
+        assert_eq!(options(None, false).url(), "https://uploads.s3.eu-central-1.amazonaws.com");
+        assert_eq!(options(Some("http://127.0.0.1:9000/"), true).url(), "http://127.0.0.1:9000/uploads");
     }
 }
