@@ -3,6 +3,7 @@
  * It allocates nothing: allocators ask for the time while they start. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -39,4 +40,13 @@ time_t time(time_t *where) {
     clock_gettime(CLOCK_REALTIME, &now);
     if (where) *where = now.tv_sec;
     return now.tv_sec;
+}
+
+/* Who waits until a moment of the stepped clock waits by the kernel's, which did not step: jemalloc's threads, with a
+ * deadline in the past, would never rest. */
+int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
+                           const struct timespec *restrict until) {
+    struct timespec kernels = *until;
+    kernels.tv_sec -= *step;
+    return pthread_cond_clockwait(condition, mutex, CLOCK_REALTIME, &kernels);
 }
