@@ -5,6 +5,9 @@ use std::process::Command;
 
 use heapline_tests::part::{self, Missing};
 
+/// A name in every object with libFuzzer's counters.
+const COUNTERS: &[u8] = b"__sanitizer_cov";
+
 /// What they are built with.
 pub(crate) struct Toolbox {
     rustc: PathBuf,
@@ -28,7 +31,13 @@ impl Toolbox {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             name.starts_with("libheapline-") && name.ends_with(".rlib")
         };
+        // fuzz/run leaves one with counters, which links into its own programs only.
+        let is_instrumented = |path: &PathBuf| {
+            let bytes = std::fs::read(path).unwrap_or_default();
+            bytes.windows(COUNTERS.len()).any(|window| window == COUNTERS)
+        };
         let agents = entries.flatten().map(|entry| entry.path()).filter(is_agent);
+        let agents = agents.filter(|path| !is_instrumented(path));
         let modified = |path: &PathBuf| path.metadata().and_then(|data| data.modified()).ok();
         let agent =
             agents.max_by_key(modified).ok_or_else(|| missing("not built: cargo build --release --workspace"))?;
