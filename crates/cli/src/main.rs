@@ -13,7 +13,7 @@ const EXIT_USAGE: u8 = 64;
 const EXIT_DATA: u8 = 65;
 
 #[derive(Debug, Parser)]
-#[command(name = "heapline", version, about = "Memory over time, judged as the Heapline agent judges it")]
+#[command(name = "heapline", version, about = "Heap profiles, compared as the Heapline agent compares them")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
