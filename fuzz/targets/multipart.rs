@@ -22,8 +22,17 @@ fuzz_target!(|input: &[u8]| {
         return;
     }
     if let (Ok(ours), Some(theirs)) = (whole, multers(BOUNDARY, body)) {
+        // A delimiter right behind the head's empty line ends a part without a body (RFC 2046: `[CRLF *OCTET]`). Multer
+        // does not look for one there, and has all up to the next delimiter as that part's content.
+        if ours.iter().any(|part| part.content.is_empty()) && holds(body, b"\r\n\r\n--b") {
+            return;
+        }
         let contents =
             |parts: &[heapline_fuzz::form::Part]| parts.iter().map(|part| part.content.clone()).collect::<Vec<_>>();
         assert_eq!(contents(&ours), contents(&theirs), "ours {ours:?}, multer's {theirs:?}");
     }
 });
+
+fn holds(body: &[u8], text: &[u8]) -> bool {
+    body.windows(text.len()).any(|window| window == text)
+}
