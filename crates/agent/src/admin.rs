@@ -1,11 +1,13 @@
 //! HTTP over all of it, on a thread and a small runtime of its own, so that it answers while the host's is stuck.
 
+mod answer;
 mod culprits;
 mod doctor;
 mod flamegraph;
 mod page;
 mod pprof;
 mod profiles;
+mod query;
 mod report;
 mod routes;
 mod server;

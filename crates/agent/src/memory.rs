@@ -12,22 +12,7 @@ pub mod process;
 pub use cgroup::{Limit, LimitSource};
 pub use equation::Equation;
 
-/// jemalloc's statistics, each in bytes, all of one epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeapBytes {
-    /// Handed out to the program and not given back.
-    pub allocated: u64,
-    /// Pages that hold at least one allocation.
-    pub active: u64,
-    /// jemalloc's own bookkeeping.
-    pub metadata: u64,
-    /// Resident as jemalloc counts: active, metadata and unused dirty pages.
-    pub resident: u64,
-    /// Extents mapped and in use or cached.
-    pub mapped: u64,
-    /// Address space kept for later, without memory behind it.
-    pub retained: u64,
-}
+pub use crate::jemalloc::stats::HeapBytes;
 
 /// One sample.
 #[derive(Debug, Clone, Copy)]

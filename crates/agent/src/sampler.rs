@@ -48,7 +48,7 @@ impl Sampler {
             floor_bytes: watch.floor_bytes().unwrap_or_default(),
             outlook: watch.judge(0.0, sample.equation(), limit),
         };
-        let state = Arc::new(State::new(started, reader, settings, report));
+        let state = Arc::new(State::new(started, reader, settings.readiness.clone(), settings.pprof, report));
 
         let (stop, stopped) = sync_channel(0);
         let shared = state.clone();

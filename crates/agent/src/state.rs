@@ -4,7 +4,6 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::config::Settings;
 use crate::in_flight::WorkInFlight;
 use crate::memory::{Limit, MemoryReader, Sample};
 use crate::readiness::Readiness;
@@ -30,15 +29,14 @@ pub(crate) struct Report {
 }
 
 impl State {
-    pub(crate) fn new(started: Instant, reader: MemoryReader, settings: &Settings, report: Report) -> Self {
-        Self {
-            started,
-            reader,
-            readiness: settings.readiness.clone(),
-            work: WorkInFlight::default(),
-            pprof: settings.pprof,
-            report: Mutex::new(report),
-        }
+    pub(crate) fn new(
+        started: Instant,
+        reader: MemoryReader,
+        readiness: Readiness,
+        pprof: bool,
+        report: Report,
+    ) -> Self {
+        Self { started, reader, readiness, work: WorkInFlight::default(), pprof, report: Mutex::new(report) }
     }
 
     /// Seconds since the agent's start.

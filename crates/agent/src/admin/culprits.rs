@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
-use super::pprof::{self, parameter};
-use super::routes::{Answer, text, typed};
+use super::answer::{Answer, error, refusal, text, typed};
+use super::query::{base, parameter};
 use crate::culprit::Report;
 use crate::profile::profiler::Profiler;
 use crate::quantity;
@@ -17,15 +17,15 @@ const SINCE_DEFAULT: Duration = Duration::from_secs(3_600);
 pub(super) async fn culprits(profiler: &Profiler, recorder: &Recorder, query: &str) -> Answer {
     let asked = match parse_query(query) {
         Ok(asked) => asked,
-        Err(message) => return pprof::error(StatusCode::BAD_REQUEST, message),
+        Err(message) => return error(StatusCode::BAD_REQUEST, message),
     };
     if asked.of_previous {
         return match recorder.settled().await.culprits {
             Some(report) => answer(&report, asked.as_text),
-            None => pprof::error(StatusCode::NOT_FOUND, "no earlier process left a profile"),
+            None => error(StatusCode::NOT_FOUND, "no earlier process left a profile"),
         };
     }
-    let base = match pprof::base(recorder, query).await {
+    let base = match base(recorder, query).await {
         Ok(base) => base,
         Err(refused) => return refused,
     };
@@ -36,7 +36,7 @@ pub(super) async fn culprits(profiler: &Profiler, recorder: &Recorder, query: &s
     };
     match report {
         Ok(report) => answer(&report, asked.as_text),
-        Err(refused) => pprof::refusal(&refused),
+        Err(refused) => refusal(&refused),
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue};
 
-use super::pprof::{self, parameter};
-use super::routes::{Answer, text, typed};
+use super::answer::{Answer, error, refusal, text, typed};
+use super::query::parameter;
 use crate::doctor::{self, Diagnosis, Table};
 use crate::profile::profiler::Profiler;
 use crate::quantity::format_bytes;
@@ -23,16 +23,16 @@ pub(super) async fn doctor(state: &State, profiler: &Profiler, headers: &HeaderM
         None => wants_json(headers),
         Some("json") => true,
         Some("html") => false,
-        Some(_) => return pprof::error(StatusCode::BAD_REQUEST, "format must be html or json"),
+        Some(_) => return error(StatusCode::BAD_REQUEST, "format must be html or json"),
     };
     let self_test = match parameter(query, "self_test") {
         None | Some("1") => true,
         Some("0") => false,
-        Some(_) => return pprof::error(StatusCode::BAD_REQUEST, "self_test must be 0 or 1"),
+        Some(_) => return error(StatusCode::BAD_REQUEST, "self_test must be 0 or 1"),
     };
     let diagnosis = match doctor::examine(state, profiler, self_test).await {
         Ok(diagnosis) => diagnosis,
-        Err(refused) => return pprof::refusal(&refused),
+        Err(refused) => return refusal(&refused),
     };
     if as_json {
         return match serde_json::to_vec_pretty(&diagnosis) {

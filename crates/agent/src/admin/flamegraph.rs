@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, HeaderValue};
 
-use super::pprof::{self, parameter};
-use super::routes::{Answer, typed};
+use super::answer::{Answer, error, refusal, typed, without_sniffing};
+use super::query::{base, parameter, parse_seconds};
 use crate::profile::flamegraph::{Flamegraph, Measure};
 use crate::profile::profiler::Profiler;
 use crate::recorder::Recorder;
@@ -21,14 +21,14 @@ enum Format {
 pub(super) async fn flamegraph(profiler: &Profiler, recorder: &Recorder, query: &str) -> Answer {
     let (measure, format, seconds) = match parse_query(query) {
         Ok(asked) => asked,
-        Err(message) => return pprof::error(StatusCode::BAD_REQUEST, message),
+        Err(message) => return error(StatusCode::BAD_REQUEST, message),
     };
-    let base = match pprof::base(recorder, query).await {
+    let base = match base(recorder, query).await {
         Ok(base) => base,
         Err(refused) => return refused,
     };
     if base.is_some() && seconds.is_some() {
-        return pprof::error(StatusCode::BAD_REQUEST, "base and seconds cannot be combined: each says since when");
+        return error(StatusCode::BAD_REQUEST, "base and seconds cannot be combined: each says since when");
     }
     let nonce = nonce();
     let for_page = nonce.clone();
@@ -53,9 +53,9 @@ pub(super) async fn flamegraph(profiler: &Profiler, recorder: &Recorder, query: 
         Ok(Some(text)) => answer(format, text, &nonce),
         Ok(None) => {
             let message = "allocations are not counted here, live memory only: inuse_space, inuse_objects";
-            pprof::error(StatusCode::BAD_REQUEST, message)
+            error(StatusCode::BAD_REQUEST, message)
         }
-        Err(refused) => pprof::refusal(&refused),
+        Err(refused) => refusal(&refused),
     }
 }
 
@@ -72,7 +72,7 @@ fn answer(format: Format, text: String, nonce: &str) -> Answer {
             ("text/plain; charset=utf-8", "default-src 'none'".to_owned(), Some("inline; filename=\"heap.folded\""))
         }
     };
-    let mut answer = pprof::without_sniffing(typed(content_type, text));
+    let mut answer = without_sniffing(typed(content_type, text));
     if let Ok(policy) = HeaderValue::try_from(policy) {
         answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     }
@@ -101,7 +101,7 @@ fn parse_query(query: &str) -> Result<(Measure, Format, Option<u16>), &'static s
         Some("folded") => Format::Folded,
         Some(_) => return Err("format must be html, svg or folded"),
     };
-    Ok((measure, format, pprof::parse_seconds(query)?))
+    Ok((measure, format, parse_seconds(query)?))
 }
 
 #[cfg(test)]

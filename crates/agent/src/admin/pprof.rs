@@ -5,24 +5,18 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_DISPOSITION, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{CONTENT_DISPOSITION, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
-use super::routes::{Answer, text, typed};
-use crate::profile::base::Base;
+use super::answer::{Answer, error, plain, refusal, typed, without_sniffing};
+use super::query::{base, parameter, parse_seconds};
 use crate::profile::live::View;
-use crate::profile::profiler::{Kind, ProfileError, Profiler, Query};
+use crate::profile::profiler::{Kind, Profiler, Query};
 use crate::quantity;
 use crate::recorder::Recorder;
 
-/// Seconds that a difference may take.
-const SECONDS_MAX: u16 = 3_600;
-
 /// The body of a request for names: pprof asks for all addresses of a profile at once.
 const SYMBOL_BYTES_MAX: usize = 64 << 10;
-
-/// Without it `go tool pprof` hides an error's text.
-const X_GO_PPROF: HeaderName = HeaderName::from_static("x-go-pprof");
 
 pub(super) async fn profile(profiler: &Profiler, recorder: &Recorder, kind: Kind, query: &str) -> Answer {
     let base = match base(recorder, query).await {
@@ -48,15 +42,6 @@ pub(super) async fn profile(profiler: &Profiler, recorder: &Recorder, kind: Kind
             without_sniffing(answer)
         }
         Err(refused) => refusal(&refused),
-    }
-}
-
-/// The recorded profile that the parameter `base` names, if it is there; else the refusal.
-pub(super) async fn base(recorder: &Recorder, query: &str) -> Result<Option<Base>, Answer> {
-    let Some(id) = parameter(query, "base") else { return Ok(None) };
-    match recorder.base(id).await {
-        Some(base) => Ok(Some(base)),
-        None => Err(error(StatusCode::BAD_REQUEST, "there is no recorded profile of that name, see /profiles")),
     }
 }
 
@@ -103,51 +88,6 @@ pub(super) async fn symbol(profiler: &Profiler, request: Request<Incoming>) -> A
         }
     }
     plain(lines)
-}
-
-pub(super) fn refusal(refused: &ProfileError) -> Answer {
-    let message = refused.to_string();
-    match refused {
-        ProfileError::Disabled => error(StatusCode::NOT_FOUND, message),
-        ProfileError::Busy => {
-            let mut answer = error(StatusCode::SERVICE_UNAVAILABLE, message);
-            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            answer
-        }
-        ProfileError::NeedsLiveTable | ProfileError::Nothing => error(StatusCode::NOT_FOUND, message),
-        ProfileError::Failed(_) => error(StatusCode::INTERNAL_SERVER_ERROR, message),
-    }
-}
-
-pub(super) fn error(status: StatusCode, message: impl Into<String>) -> Answer {
-    let mut answer = text(status, message.into() + "\n");
-    answer.headers_mut().insert(X_GO_PPROF, HeaderValue::from_static("1"));
-    without_sniffing(answer)
-}
-
-fn plain(body: impl Into<Bytes>) -> Answer {
-    without_sniffing(text(StatusCode::OK, body))
-}
-
-pub(super) fn without_sniffing(mut answer: Answer) -> Answer {
-    answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    answer
-}
-
-/// The first value of a parameter, as it stands there.
-pub(super) fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (key == name).then_some(value)
-    })
-}
-
-pub(super) fn parse_seconds(query: &str) -> Result<Option<u16>, &'static str> {
-    match parameter(query, "seconds").map(str::parse) {
-        None => Ok(None),
-        Some(Ok(seconds)) if (1..=SECONDS_MAX).contains(&seconds) => Ok(Some(seconds)),
-        Some(_) => Err("seconds must be a whole number from 1 to 3600"),
-    }
 }
 
 /// As Go reads them: the first of each counts, unknown ones are ignored.

@@ -4,8 +4,8 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_DISPOSITION, HeaderValue, LOCATION};
 use serde::Serialize;
 
-use super::pprof;
-use super::routes::{Answer, Routes, text, typed};
+use super::answer::{Answer, error, refusal, text, typed, without_sniffing};
+use super::routes::Routes;
 use crate::recorder::entry::Entry;
 use crate::recorder::shelf::Shelf;
 use crate::recorder::{RecordError, Recorder};
@@ -40,14 +40,14 @@ pub(super) async fn profile(recorder: &Recorder, path: &str) -> Answer {
     let id = path.strip_prefix(PREFIX).unwrap_or_default();
     let found = recorder.settled().await.shelf.and_then(|shelf| shelf.read(id));
     let Some((entry, content)) = found else {
-        return pprof::error(StatusCode::NOT_FOUND, "there is no recorded profile of that name");
+        return error(StatusCode::NOT_FOUND, "there is no recorded profile of that name");
     };
     let mut answer = typed("application/octet-stream", content);
     // Ids are letters, digits and `-`.
     if let Ok(disposition) = HeaderValue::try_from(format!("attachment; filename=\"heap-{}.pb.gz\"", entry.id)) {
         answer.headers_mut().insert(CONTENT_DISPOSITION, disposition);
     }
-    pprof::without_sniffing(answer)
+    without_sniffing(answer)
 }
 
 /// Records one now.
@@ -61,8 +61,8 @@ pub(super) async fn record(routes: &Routes) -> Answer {
             }
             answer
         }
-        Err(RecordError::NoShelf) => pprof::error(StatusCode::SERVICE_UNAVAILABLE, RecordError::NoShelf.to_string()),
-        Err(RecordError::Profile(refused)) => pprof::refusal(&refused),
+        Err(RecordError::NoShelf) => error(StatusCode::SERVICE_UNAVAILABLE, RecordError::NoShelf.to_string()),
+        Err(RecordError::Profile(refused)) => refusal(&refused),
     }
 }
 

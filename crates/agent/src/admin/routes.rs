@@ -22,20 +22,17 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{ALLOW, HeaderValue};
+use hyper::{Method, Request, StatusCode};
 use prometheus::Registry;
 
+use super::answer::{Answer, error, text, typed};
 use super::{culprits, doctor, flamegraph, page, pprof, profiles, report};
 use crate::metrics;
 use crate::profile::profiler::{Kind, Profiler};
 use crate::recorder::Recorder;
 use crate::state::State;
-
-pub(super) type Answer = Response<Full<Bytes>>;
 
 /// What the routes answer from.
 pub(crate) struct Routes {
@@ -136,23 +133,11 @@ impl Routes {
 fn nothing_there(path: &str, pprof: bool) -> Answer {
     match path.strip_prefix("/debug/pprof/") {
         Some(_) if pprof => {
-            pprof::error(StatusCode::NOT_FOUND, "there is no such profile: heap and allocs are, see /debug/pprof/")
+            error(StatusCode::NOT_FOUND, "there is no such profile: heap and allocs are, see /debug/pprof/")
         }
-        Some(_) => pprof::error(StatusCode::NOT_FOUND, "heap profiles are off (PPROF)"),
+        Some(_) => error(StatusCode::NOT_FOUND, "heap profiles are off (PPROF)"),
         None => text(StatusCode::NOT_FOUND, "not found\n"),
     }
-}
-
-pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    let mut answer = typed("text/plain; charset=utf-8", body);
-    *answer.status_mut() = status;
-    answer
-}
-
-pub(super) fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
 }
 
 fn memory(state: &State, recorder: &Recorder) -> Answer {
