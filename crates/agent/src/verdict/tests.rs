@@ -97,7 +97,7 @@ fn what_is_healthy_is_no_climb_at_five_looks_a_second_either() {
         ("long sawtooth", |t| live(20.0 * MIB + 30.0 * MIB * (t % 1_000.0) / 1_000.0)),
         ("warm-up that settles", |t| live(20.0 * MIB + 400.0 * MIB * (1.0 - (-t / 100.0).exp()))),
         ("a batch that ramps", |t| live(400.0 * MIB + 60.0 * MIB * ((t % 900.0 - 600.0) / 100.0).clamp(0.0, 1.0))),
-        ("steps", |t| live(20.0 * MIB + 100.0 * MIB * (t / 400.0).floor().min(5.0))),
+        ("steps", |t| live(20.0 * MIB + 100.0 * MIB * (t / 400.0).floor().min(2.0))),
         ("a load by stages", |t| live(20.0 * MIB + 150.0 * MIB * ((t / 60.0).floor() / 2.0).min(1.0))),
     ];
     for (name, shape) in shapes {

@@ -18,21 +18,24 @@ const LOOKS_PER_FLOOR_MIN: u32 = 15;
 /// The limit must be this near.
 const LIMIT_SECONDS: f64 = 4.0 * 3_600.0;
 
-/// Share of the time left to the limit that a rise must have been watched: of a young process, and of one that was
-/// level before, of which more is known that may come down again.
-const WATCHED_SHARES: (f64, f64) = (0.04, 0.25);
+/// Share of the time left to the limit that a rise must have been watched: of a young process that rises from birth on,
+/// and of one that was level before, in which a job may have begun.
+const WATCHED_SHARES: (f64, f64) = (1.0 / 60.0, 0.25);
 
 /// Shortest and longest stretch, for both.
 const WATCHED_SECONDS: [(f64, f64); 2] = [(70.0, 180.0), (120.0, 420.0)];
 
-/// A process is young for a quarter of an hour.
+/// A process is young for a quarter of an hour, as long as it rose for this share of its life.
 const YOUNG_SECONDS: f64 = 900.0;
+const FROM_BIRTH_SHARE: f64 = 0.6;
 
 /// What a process does in its first minute is no evidence.
 const SKIP_SECONDS: f64 = 60.0;
 
-/// The rise as a share of the limit, or of what was there before it.
-const RISE_SHARES: (f64, f64) = (0.012, 1.0);
+/// What is gone, of a young process since its birth, as a share of the limit; where it is as much as all that was there
+/// before, a lesser one.
+const RISE_SHARE: f64 = 0.025;
+const DOUBLING_SHARE: f64 = 0.012;
 
 /// The rise in standard deviations of the floors around the line, and in multiples of any fall before.
 const NOISE_MULTIPLE_MIN: f64 = 7.0;
@@ -44,6 +47,11 @@ const FALL_SECONDS: f64 = 26.0 * 3_600.0;
 const PARTS: usize = 4;
 const PART_SHARE_MIN: f64 = 0.45;
 const LAST_SHARE_MIN: f64 = 0.7;
+
+/// The slope of the second half as a share of that of the first, below which it slackens, and what it may still add,
+/// slackening on like that, as a share of the limit.
+const SLACKENING: f64 = 0.93;
+const FILLING_SHARE_MAX: f64 = 0.35;
 
 /// The largest step between neighbouring floors, as a share of the rise.
 const STEP_SHARE_MAX: f64 = 0.4;
@@ -68,11 +76,13 @@ pub(super) fn climbs(history: &History, series: Series, since: f64, limit_bytes:
         return None;
     }
     let points = floors(history, series, since.max(now - longest));
-    let (first, newest) = (points.first()?, points.last()?);
-    let is_young = newest.seconds - first.born_seconds < YOUNG_SECONDS;
-    let (bounds, share) = if is_young { (young, WATCHED_SHARES.0) } else { (grown, WATCHED_SHARES.1) };
-    let mut seconds = bounds.0;
-    // The longer the stretch, the more the slope is that of the climb: until it is as long as it asks for itself.
+    let newest = points.last()?;
+    let first = history
+        .points(0, series, Statistic::Floor, newest.born_seconds.max(since))
+        .find(|point| point.born_seconds == newest.born_seconds)?;
+    let age = newest.seconds - first.seconds;
+    let mut seconds = young.0;
+    // The shortest stretch that is as long as its own slope asks for.
     loop {
         let stretch = &points[points.partition_point(|point| point.seconds < newest.seconds - seconds - 1.0)..];
         let span = newest.seconds - stretch.first()?.seconds;
@@ -81,10 +91,18 @@ pub(super) fn climbs(history: &History, series: Series, since: f64, limit_bytes:
         }
         let line = straight(stretch, limit_bytes)?;
         let left = (limit_bytes - newest.bytes).max(0.0) / line.bytes_per_second;
-        let asked = (share * left).clamp(bounds.0, bounds.1);
-        if left > LIMIT_SECONDS {
+        let from_birth = newest.bytes - first.bytes >= FROM_BIRTH_SHARE * line.bytes_per_second * age;
+        let (base, bounds, share) = if age < YOUNG_SECONDS && from_birth {
+            (first.bytes, young, WATCHED_SHARES.0)
+        } else {
+            (stretch[0].bytes, grown, WATCHED_SHARES.1)
+        };
+        let gone = newest.bytes - base;
+        let enough = if gone >= base { DOUBLING_SHARE } else { RISE_SHARE };
+        if left.is_nan() || left > LIMIT_SECONDS || gone < enough * limit_bytes {
             return None;
         }
+        let asked = (share * left).clamp(bounds.0, bounds.1);
         if span + 1.0 >= asked {
             let rise = line.bytes_per_second * span;
             return (rise >= FALL_MULTIPLE_MIN * earlier_fall(history, series, now)).then_some(line);
@@ -121,9 +139,7 @@ fn straight(stretch: &[Point], limit_bytes: f64) -> Option<Estimate> {
     }
     let line = estimate(&points)?;
     let rise = line.bytes_per_second * line.span_seconds;
-    let base = points[0].1.max(1.0);
-    let much = rise >= RISE_SHARES.0 * limit_bytes || rise >= RISE_SHARES.1 * base;
-    if !much || rise < NOISE_MULTIPLE_MIN * line.residual_bytes {
+    if rise < NOISE_MULTIPLE_MIN * line.residual_bytes {
         return None;
     }
     let largest = points.windows(2).map(|pair| pair[1].1 - pair[0].1).fold(0.0, f64::max);
@@ -133,7 +149,24 @@ fn straight(stretch: &[Point], limit_bytes: f64) -> Option<Estimate> {
     let shares: Vec<f64> = shares.collect();
     let even = shares.iter().all(|share| *share >= PART_SHARE_MIN)
         && shares.last().is_some_and(|share| *share >= LAST_SHARE_MIN);
-    (even && largest <= STEP_SHARE_MAX * rise).then_some(line)
+    (even && largest <= STEP_SHARE_MAX * rise && !settles(&points, line.residual_bytes, limit_bytes)).then_some(line)
+}
+
+/// Whether the second half is slower than the first by more than the noise explains, so that it will come to rest at a
+/// healthy size.
+fn settles(points: &[(f64, f64)], noise_bytes: f64, limit_bytes: f64) -> bool {
+    let (early, late) = points.split_at(points.len() / 2);
+    let (before, after) = (shape::plain_slope(early), shape::plain_slope(late));
+    let seconds = late[0].0 - early[0].0;
+    let ratio = after / before;
+    let middle = late.iter().map(|point| point.0).sum::<f64>() / late.len() as f64;
+    let spread = late.iter().map(|point| (point.0 - middle).powi(2)).sum::<f64>();
+    let doubt = (2.0 / spread).sqrt() * noise_bytes / before;
+    if ratio.is_nan() || ratio + doubt >= SLACKENING || before <= 0.0 {
+        return false;
+    }
+    let constant_seconds = -seconds / ratio.max(f64::MIN_POSITIVE).ln();
+    after.max(0.0) * constant_seconds <= FILLING_SHARE_MAX * limit_bytes
 }
 
 fn earlier_fall(history: &History, series: Series, now: f64) -> f64 {
