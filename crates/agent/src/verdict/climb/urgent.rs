@@ -107,7 +107,8 @@ pub(super) fn climbs(history: &History, series: Series, since: f64, limit_bytes:
             let rise = line.bytes_per_second * span;
             return (rise >= FALL_MULTIPLE_MIN * earlier_fall(history, series, now)).then_some(line);
         }
-        seconds = asked.max(seconds + EVERY_SECONDS);
+        // Floors are that far apart.
+        seconds = ((asked / EVERY_SECONDS).ceil() * EVERY_SECONDS).max(seconds + EVERY_SECONDS);
     }
 }
 
