@@ -8,7 +8,7 @@ TEST := $(CARGO) test $(ALL)
 export HEAPLINE_SKIPPED := $(CURDIR)/target/skipped.txt
 export PATH := $(CURDIR)/$(PARTS)/bin:$(PATH)
 
-.PHONY: run build test lint bench bench-quick bench-agent drill culprits fuzz soak dashboards
+.PHONY: run build test lint bench bench-quick bench-agent detection drill culprits fuzz soak dashboards
 
 run: build ## Start the upload server with the agent inside, and print a curl line to paste.
 	@exec target/release/heapline-upload $(ARGS)
@@ -49,6 +49,10 @@ bench-quick: ## The first table of it, in three minutes.
 bench-agent: ## What the agent and its profiles cost, beside the same program without it and beside jemalloc_pprof.
 	$(BUILD)
 	target/release/bench-agent
+
+detection: ## The labelled corpus, Heapline beside what people use today: SEEDS=200..206 by default, seeds below 100 are for development.
+	$(BUILD)
+	target/release/detection --seeds $(or $(SEEDS),200..206)
 
 drill: ## The story in five minutes: four services, real Kafka, Prometheus and Alertmanager, one table.
 	tests/parts/install kafka monitoring

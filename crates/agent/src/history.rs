@@ -1,16 +1,33 @@
-//! What memory was, at three resolutions, in fixed memory.
+//! What memory was, from seconds to weeks, in fixed memory.
 //!
-//! Each series is kept as the *floor* of its bucket: the least value seen in it. Live bytes under load swing by the
-//! work in hand; their floor is what stays, and the signal that a leak moves.
+//! Four tiers of buckets. A bucket keeps, of each series, its *floor* (the least value: live bytes under load swing by
+//! the work in hand, and the floor is what stays) and its *middle* (the median, for noise that is heavy-tailed; of a
+//! coarser bucket the median of the finer ones' middles, after Rousseeuw and Bassett's remedian, 1990). A bucket knows
+//! the birth of the process that it was seen in: a value far below all that a life has shown is a new life.
+//! Where the host says what it has in hand and memory follows that, it is taken off when the history is read
+//! ([`work`]), so that a better coefficient redraws the past.
+
+mod clock;
+mod life;
+pub mod work;
 
 use std::collections::VecDeque;
 use std::mem::size_of;
 
-/// Width and number of the buckets of each tier: one hour of 10 s, six hours of 1 min, seven days of 10 min.
-pub const TIERS: [(f64, usize); 3] = [(10.0, 360), (60.0, 360), (600.0, 1008)];
+use clock::Clock;
+use life::Life;
+use work::{Proportion, Sums};
+
+/// Width and number of the buckets of each tier: two hours of 10 s, a day of 1 min, a week of 10 min, six weeks of 1 h.
+pub const TIERS: [(f64, usize); 4] = [(10.0, 720), (60.0, 1_440), (600.0, 1_008), (3_600.0, 1_008)];
+
+/// Middles of the finer tier that wait for a coarser bucket's median; or of observations, for the finest tier.
+const PENDING_MAX: usize = 64;
 
 /// What the history occupies at most, in bytes.
-pub const MEMORY_BYTES: usize = (TIERS[0].1 + TIERS[1].1 + TIERS[2].1) * size_of::<Bucket>();
+pub const MEMORY_BYTES: usize = (TIERS[0].1 + TIERS[1].1 + TIERS[2].1 + TIERS[3].1) * size_of::<Bucket>()
+    + TIERS.len() * PENDING_MAX * size_of::<[Middle; 4]>()
+    + size_of::<History>();
 
 /// A series of the history, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +42,19 @@ pub enum Series {
     Rss,
 }
 
+/// What of a bucket is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statistic {
+    /// Its least value.
+    Floor,
+    /// Its median.
+    Middle,
+}
+
 /// One look at the process. What was not looked at is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Observation {
-    /// Seconds since the start of the process, on a clock that never goes back.
+    /// Seconds since the start of the process, or of a trace. A clock that was set back goes on from where it was.
     pub seconds: f64,
     /// [`Series::Live`].
     pub live_bytes: Option<i64>,
@@ -42,19 +68,45 @@ pub struct Observation {
     pub in_flight: Option<u64>,
 }
 
-/// The floors of one stretch of time.
+/// A value of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bucket {
-    index: u64,
-    floors: [Option<i64>; 4],
-    in_flight_sum: f64,
-    in_flight_count: u32,
+pub struct Point {
+    /// The middle of the bucket, in the history's time.
+    pub seconds: f64,
+    /// Its value without the work in flight.
+    pub bytes: f64,
+    /// When the process was born, in the history's time: equal for points of one life.
+    pub born_seconds: f64,
 }
+
+/// One stretch of time. NaN where nothing was seen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Bucket {
+    index: u64,
+    born_seconds: f64,
+    looks: u32,
+    floors: [f64; 4],
+    middles: [Middle; 4],
+}
+
+/// A median and the work in flight when it was seen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Middle {
+    bytes: f64,
+    work: f64,
+}
+
+const UNSEEN: Middle = Middle { bytes: f64::NAN, work: f64::NAN };
 
 /// Observations by time, newest last.
 #[derive(Debug, Clone)]
 pub struct History {
     tiers: [Tier; TIERS.len()],
+    work: [Sums; TIERS.len()],
+    proportions: [Option<Proportion>; 4],
+    life: Life,
+    clock: Clock,
+    first_seconds: Option<f64>,
 }
 
 #[derive(Debug, Clone)]
@@ -63,6 +115,8 @@ struct Tier {
     buckets_max: usize,
     closed: VecDeque<Bucket>,
     open: Option<Bucket>,
+    /// Of the open bucket, each series' middles so far.
+    pending: Vec<[Middle; 4]>,
 }
 
 impl History {
@@ -74,51 +128,171 @@ impl History {
                 buckets_max,
                 closed: VecDeque::with_capacity(buckets_max),
                 open: None,
+                pending: Vec::with_capacity(PENDING_MAX),
             }),
+            work: TIERS.map(|_| Sums::default()),
+            proportions: [None; 4],
+            life: Life::default(),
+            clock: Clock::default(),
+            first_seconds: None,
         }
     }
 
     /// Takes an observation in. Returns whether a bucket of the finest tier was completed by it, so that there is
-    /// something new to judge. An observation from the past is ignored.
+    /// something new to judge. An observation out of order is ignored.
     pub fn observe(&mut self, observation: &Observation) -> bool {
-        // NaN is no time either.
-        if observation.seconds.is_nan() || observation.seconds < 0.0 {
-            return false;
+        let Some(seconds) = self.clock.read(observation.seconds) else { return false };
+        self.first_seconds.get_or_insert(seconds);
+        let values =
+            [observation.live_bytes, observation.slack_bytes, observation.outside_bytes, observation.rss_bytes]
+                .map(|value| value.map_or(f64::NAN, |bytes| bytes as f64));
+        let born_seconds = self.life.observe(seconds, &values);
+        let work = observation.in_flight.map_or(f64::NAN, |count| count as f64);
+        let bucket = Bucket {
+            index: (seconds / self.tiers[0].width_seconds) as u64,
+            born_seconds,
+            looks: 1,
+            floors: values,
+            middles: values.map(|bytes| Middle { bytes, work }),
+        };
+        let mut complete = false;
+        if let Some(closed) = self.tiers[0].merge(bucket, &self.proportions) {
+            self.take_closed(closed);
+            complete = true;
         }
-        let closed = self.tiers.each_mut().map(|tier| tier.observe(observation));
-        closed[0]
+        // Where looks are as far apart as buckets are wide, waiting for the next one would only be late.
+        let lone = self.clock.interval_seconds >= self.tiers[0].width_seconds;
+        if let Some(closed) = if lone { self.tiers[0].close(&self.proportions) } else { None } {
+            self.take_closed(closed);
+            complete = true;
+        }
+        complete
     }
 
-    /// Completed floors of a series in `tier` (an index into [`TIERS`]), oldest first, as seconds at the middle of
-    /// the bucket and bytes. Only those at or after `since_seconds`.
+    /// The history's own time of the newest observation: that of the observations until a clock is set back.
+    pub fn now_seconds(&self) -> f64 {
+        self.clock.last_seconds
+    }
+
+    /// The time between the last two observations.
+    pub fn interval_seconds(&self) -> f64 {
+        self.clock.interval_seconds
+    }
+
+    /// When the first observation was made; `None` before it.
+    pub fn first_seconds(&self) -> Option<f64> {
+        self.first_seconds
+    }
+
+    /// Completed buckets' values of a series in `tier` (an index into [`TIERS`]), oldest first, at or after
+    /// `since_seconds`.
+    pub fn points(
+        &self,
+        tier: usize,
+        series: Series,
+        statistic: Statistic,
+        since_seconds: f64,
+    ) -> impl DoubleEndedIterator<Item = Point> {
+        let Tier { width_seconds, closed, .. } = &self.tiers[tier];
+        let start = self.tiers[tier].place_of(since_seconds);
+        let proportion = self.proportions[series as usize];
+        closed.range(start..).filter_map(move |bucket| {
+            let bytes = bucket.value(series, statistic, proportion);
+            let seconds = (bucket.index as f64 + 0.5) * width_seconds;
+            (!bytes.is_nan()).then_some(Point { seconds, bytes, born_seconds: bucket.born_seconds })
+        })
+    }
+
+    /// The most that a series can have risen in `tier` since `since_seconds`: a few of the newest values against a few
+    /// then, floors or medians. Infinite where that was another life. Much cheaper than to look at all of them.
+    pub fn rise_bytes(&self, tier: usize, series: Series, since_seconds: f64) -> f64 {
+        const NEIGHBOURS: usize = 4;
+        let tier = &self.tiers[tier];
+        let Some(newest) = tier.closed.back() else { return f64::NEG_INFINITY };
+        let proportion = self.proportions[series as usize];
+        let start = tier.place_of(since_seconds);
+        let mut low = [f64::INFINITY; 2];
+        let mut high = [f64::NEG_INFINITY; 2];
+        for bucket in tier.closed.range(start..).take(NEIGHBOURS) {
+            if bucket.born_seconds != newest.born_seconds {
+                return f64::INFINITY;
+            }
+            low[0] = low[0].min(bucket.value(series, Statistic::Middle, proportion));
+            low[1] = low[1].min(bucket.value(series, Statistic::Floor, proportion));
+        }
+        for bucket in tier.closed.iter().rev().take(NEIGHBOURS) {
+            high[0] = high[0].max(bucket.value(series, Statistic::Middle, proportion));
+            high[1] = high[1].max(bucket.value(series, Statistic::Floor, proportion));
+        }
+        (high[0] - low[0]).max(high[1] - low[1])
+    }
+
+    /// [`History::points`] as seconds and bytes of floors.
     pub fn floors(&self, tier: usize, series: Series, since_seconds: f64) -> impl Iterator<Item = (f64, f64)> {
-        let Tier { width_seconds, closed, .. } = &self.tiers[tier];
-        closed
-            .iter()
-            .filter_map(move |bucket| {
-                let middle = (bucket.index as f64 + 0.5) * width_seconds;
-                Some((middle, bucket.floors[series as usize]? as f64))
-            })
-            .skip_while(move |(seconds, _)| *seconds < since_seconds)
+        self.points(tier, series, Statistic::Floor, since_seconds).map(|point| (point.seconds, point.bytes))
     }
 
-    /// Work in flight in `tier`, its mean over each completed bucket, as [`History::floors`].
-    pub fn in_flight(&self, tier: usize, since_seconds: f64) -> impl Iterator<Item = (f64, f64)> {
-        let Tier { width_seconds, closed, .. } = &self.tiers[tier];
-        closed
-            .iter()
-            .filter(|bucket| bucket.in_flight_count > 0)
-            .map(move |bucket| {
-                let middle = (bucket.index as f64 + 0.5) * width_seconds;
-                (middle, bucket.in_flight_sum / f64::from(bucket.in_flight_count))
-            })
-            .skip_while(move |(seconds, _)| *seconds < since_seconds)
+    /// Looks in the newest complete bucket of the finest tier.
+    pub fn looks_per_floor(&self) -> u32 {
+        self.tiers[0].closed.back().map_or(0, |bucket| bucket.looks)
     }
 
     /// The newest floor: of the last completed bucket of the finest tier, or of the first one while it fills.
     pub fn floor_bytes(&self, series: Series) -> Option<i64> {
         let finest = &self.tiers[0];
-        finest.closed.back().or(finest.open.as_ref())?.floors[series as usize]
+        let bucket = finest.closed.back().or(finest.open.as_ref())?;
+        let floor = bucket.floors[series as usize];
+        (!floor.is_nan()).then_some(floor as i64)
+    }
+
+    /// Bytes that a piece of work in flight holds, where memory was seen to follow it.
+    pub fn bytes_per_work(&self, series: Series) -> Option<f64> {
+        self.proportions[series as usize].map(|proportion| proportion.bytes)
+    }
+
+    fn take_closed(&mut self, bucket: Bucket) {
+        self.life.settle(&bucket, self.tiers[0].width_seconds);
+        self.cascade(bucket);
+    }
+
+    /// Whether there is work in flight of which it is not known yet what it holds.
+    pub fn is_learning(&self, series: Series) -> bool {
+        self.work[0].is_open(series as usize)
+    }
+
+    /// Passes a completed bucket on to the coarser tiers, and learns from it.
+    fn cascade(&mut self, mut bucket: Bucket) {
+        for tier in 0..TIERS.len() {
+            self.learn(tier, &bucket);
+            let Some(coarser) = self.tiers.get_mut(tier + 1) else { return };
+            let scale = (TIERS[tier + 1].0 / TIERS[tier].0).round() as u64;
+            let closed = coarser.merge(Bucket { index: bucket.index / scale, ..bucket }, &self.proportions);
+            let Some(closed) = closed else { return };
+            bucket = closed;
+        }
+    }
+
+    fn learn(&mut self, tier: usize, bucket: &Bucket) {
+        let closed = &self.tiers[tier].closed;
+        let before = closed.len().checked_sub(2).and_then(|place| closed.get(place));
+        let Some(before) = before.filter(|before| before.born_seconds == bucket.born_seconds) else { return };
+        let at = |middle: &Middle| (middle.work, middle.bytes);
+        for series in [Series::Live, Series::Rss] {
+            let series = series as usize;
+            let changed = self.work[tier].add(series, at(&before.middles[series]), at(&bucket.middles[series]));
+            if changed && tier > 0 {
+                let found = self.work.iter().filter_map(|sums| sums.proportion(series));
+                let best = found.max_by(|a, b| a.certainty.total_cmp(&b.certainty));
+                if let Some(best) = best {
+                    let held = self.proportions[series];
+                    // A held one moves only as far as the evidence clearly does.
+                    if held.is_none_or(|held| (held.bytes - best.bytes).abs() > 2.0 * best.bytes.abs() / best.certainty)
+                    {
+                        self.proportions[series] = Some(best);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -129,97 +303,89 @@ impl Default for History {
 }
 
 impl Tier {
-    fn observe(&mut self, observation: &Observation) -> bool {
-        let index = (observation.seconds / self.width_seconds) as u64;
-        let mut completed = false;
+    /// The first closed bucket whose middle is at or after `seconds`.
+    fn place_of(&self, seconds: f64) -> usize {
+        let before = |bucket: &Bucket| (bucket.index as f64 + 0.5) * self.width_seconds < seconds;
+        let Some(newest) = self.closed.back() else { return 0 };
+        // Without gaps it is as far from the end as it is old.
+        let age = (newest.index as f64 + 0.5) - seconds / self.width_seconds;
+        let guess = self.closed.len().saturating_sub(1 + age.max(0.0) as usize);
+        let is_first = |place: usize| {
+            self.closed.get(place).is_some_and(|bucket| !before(bucket))
+                && (place == 0 || before(&self.closed[place - 1]))
+        };
+        let near = [guess, guess.saturating_sub(1), guess + 1].into_iter().find(|place| is_first(*place));
+        near.unwrap_or_else(|| self.closed.partition_point(before))
+    }
+
+    /// Takes a finer bucket in, and returns the one that it completes.
+    fn merge(&mut self, finer: Bucket, proportions: &[Option<Proportion>; 4]) -> Option<Bucket> {
+        let mut completed = None;
         match &mut self.open {
-            Some(open) if open.index == index => open.merge(observation),
-            Some(open) if open.index > index => {}
-            open => {
-                if let Some(done) = open.take() {
-                    if self.closed.len() == self.buckets_max {
-                        self.closed.pop_front();
-                    }
-                    self.closed.push_back(done);
-                    completed = true;
+            Some(open) if open.index == finer.index && open.born_seconds == finer.born_seconds => {
+                open.looks = open.looks.saturating_add(finer.looks);
+                for (floor, value) in open.floors.iter_mut().zip(finer.floors) {
+                    *floor = floor.min(value);
                 }
-                let mut fresh = Bucket { index, floors: [None; 4], in_flight_sum: 0.0, in_flight_count: 0 };
-                fresh.merge(observation);
-                self.open = Some(fresh);
             }
+            _ => {
+                completed = self.close(proportions);
+                self.open = Some(finer);
+            }
+        }
+        if self.pending.len() < PENDING_MAX {
+            self.pending.push(finer.middles);
         }
         completed
     }
 }
 
-impl Bucket {
-    fn merge(&mut self, observation: &Observation) {
-        let values =
-            [observation.live_bytes, observation.slack_bytes, observation.outside_bytes, observation.rss_bytes];
-        for (floor, value) in self.floors.iter_mut().zip(values) {
-            *floor = match (*floor, value) {
-                (Some(floor), Some(value)) => Some(floor.min(value)),
-                (floor, value) => floor.or(value),
-            };
+impl Tier {
+    /// Completes the open bucket.
+    fn close(&mut self, proportions: &[Option<Proportion>; 4]) -> Option<Bucket> {
+        let mut done = self.open.take()?;
+        done.middles = medians(&mut self.pending, proportions);
+        self.pending.clear();
+        if self.closed.len() == self.buckets_max {
+            self.closed.pop_front();
         }
-        if let Some(count) = observation.in_flight {
-            self.in_flight_sum += count as f64;
-            self.in_flight_count = self.in_flight_count.saturating_add(1);
+        self.closed.push_back(done);
+        Some(done)
+    }
+}
+
+impl Bucket {
+    fn value(&self, series: Series, statistic: Statistic, proportion: Option<Proportion>) -> f64 {
+        let middle = self.middles[series as usize];
+        match proportion {
+            Some(proportion) if !middle.work.is_nan() => middle.bytes - proportion.bytes * middle.work,
+            _ if statistic == Statistic::Middle => middle.bytes,
+            _ => self.floors[series as usize],
         }
     }
+}
+
+/// Of each series the median by its value without the work in flight.
+fn medians(pending: &mut [[Middle; 4]], proportions: &[Option<Proportion>; 4]) -> [Middle; 4] {
+    if let [only] = pending {
+        return *only;
+    }
+    let mut medians = [UNSEEN; 4];
+    for (series, median) in medians.iter_mut().enumerate() {
+        let rate = proportions[series].map_or(0.0, |proportion| proportion.bytes);
+        let own = |middle: &Middle| if rate == 0.0 { middle.bytes } else { middle.bytes - rate * middle.work };
+        let key = |middles: &[Middle; 4]| {
+            let own = own(&middles[series]);
+            if own.is_nan() { f64::INFINITY } else { own }
+        };
+        let seen = pending.iter().filter(|middles| !own(&middles[series]).is_nan()).count();
+        if seen > 0 {
+            let (_, middle, _) = pending.select_nth_unstable_by(seen / 2, |a, b| key(a).total_cmp(&key(b)));
+            *median = middle[series];
+        }
+    }
+    medians
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn live(seconds: f64, bytes: i64) -> Observation {
-        Observation { seconds, live_bytes: Some(bytes), ..Observation::default() }
-    }
-
-    #[test]
-    fn a_bucket_keeps_its_least_value() {
-        let mut history = History::new();
-        for (seconds, bytes) in [(0.0, 50), (4.0, 20), (9.9, 70)] {
-            assert!(!history.observe(&live(seconds, bytes)));
-            assert!(history.floor_bytes(Series::Live) <= Some(50));
-        }
-        assert!(history.observe(&live(10.0, 90)));
-        assert_eq!(history.floors(0, Series::Live, 0.0).collect::<Vec<_>>(), [(5.0, 20.0)]);
-        assert_eq!(history.floor_bytes(Series::Live), Some(20));
-        assert_eq!(history.floor_bytes(Series::Rss), None);
-    }
-
-    #[test]
-    fn gaps_leave_no_points_and_the_past_is_ignored() {
-        let mut history = History::new();
-        for (seconds, bytes) in [(1.0, 10), (500.0, 20), (490.0, 1), (511.0, 30), (f64::NAN, 0), (-1.0, 0)] {
-            history.observe(&live(seconds, bytes));
-        }
-        assert_eq!(history.floors(0, Series::Live, 0.0).collect::<Vec<_>>(), [(5.0, 10.0), (505.0, 20.0)]);
-        assert_eq!(history.floors(0, Series::Live, 100.0).count(), 1);
-    }
-
-    #[test]
-    fn memory_is_fixed_whatever_the_uptime() {
-        const { assert!(MEMORY_BYTES <= 2 << 20) };
-        let mut history = History::new();
-        let capacities = history.tiers.each_ref().map(|tier| tier.closed.capacity());
-        for step in 0..100_000 {
-            history.observe(&live(f64::from(step) * 10.0, 1));
-        }
-        assert_eq!(history.tiers.each_ref().map(|tier| tier.closed.capacity()), capacities);
-        for (tier, (_, buckets_max)) in TIERS.iter().enumerate() {
-            assert_eq!(history.floors(tier, Series::Live, 0.0).count(), *buckets_max);
-        }
-    }
-
-    #[test]
-    fn work_in_flight_is_averaged() {
-        let mut history = History::new();
-        for (seconds, count) in [(1.0, 10), (2.0, 30), (10.0, 5)] {
-            history.observe(&Observation { seconds, in_flight: Some(count), ..Observation::default() });
-        }
-        assert_eq!(history.in_flight(0, 0.0).collect::<Vec<_>>(), [(5.0, 20.0)]);
-    }
-}
+mod tests;

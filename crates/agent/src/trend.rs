@@ -3,7 +3,9 @@
 //! Pure: floors in, slopes out. Several windows from minutes to a day, each with a slope, a 95% interval, and what a
 //! verdict needs to tell a climb from a step, a cache that fills, or a sawtooth.
 
+pub mod blocks;
 pub mod slope;
+pub mod structure;
 
 use crate::history::{History, Series};
 
@@ -30,12 +32,13 @@ pub struct Window {
 }
 
 /// The windows, shortest first.
-pub const WINDOWS: [Window; 5] = [
+pub const WINDOWS: [Window; 6] = [
     Window { seconds: 300.0, label: "5m", tier: 0 },
     Window { seconds: 900.0, label: "15m", tier: 0 },
     Window { seconds: 3_600.0, label: "1h", tier: 1 },
     Window { seconds: 21_600.0, label: "6h", tier: 2 },
     Window { seconds: 86_400.0, label: "24h", tier: 2 },
+    Window { seconds: 604_800.0, label: "7d", tier: 3 },
 ];
 
 /// The trend of one series over one window.
@@ -52,8 +55,6 @@ pub struct Slope {
 pub struct Trend {
     /// Windows with enough data, shortest first; the others are absent.
     pub slopes: Vec<Slope>,
-    /// The largest fall of the floor since warm-up, in bytes, as far as the history goes back.
-    pub fall_bytes: f64,
 }
 
 /// The trend of a series at `now_seconds` after the start of the process. About 0.2 ms with a full history.
@@ -68,22 +69,7 @@ pub fn trend(history: &History, series: Series, now_seconds: f64) -> Trend {
             enough.then(|| estimate(&points)).flatten().map(|estimate| Slope { window: *window, estimate })
         })
         .collect();
-    let fall_bytes = [0, crate::history::TIERS.len() - 1]
-        .map(|tier| largest_fall(history.floors(tier, series, WARM_UP_SECONDS)))
-        .into_iter()
-        .fold(0.0, f64::max);
-    Trend { slopes, fall_bytes }
-}
-
-/// How far the values fell at most from any earlier one.
-fn largest_fall(points: impl Iterator<Item = (f64, f64)>) -> f64 {
-    let mut peak = f64::NEG_INFINITY;
-    let mut fall: f64 = 0.0;
-    for (_, value) in points {
-        peak = peak.max(value);
-        fall = fall.max(peak - value);
-    }
-    fall
+    Trend { slopes }
 }
 
 #[cfg(test)]
@@ -129,12 +115,5 @@ mod tests {
         let trend = trend(&history_of(200, filling), Series::Live, 200.0);
         assert_eq!(trend.slopes.len(), 1);
         assert_eq!(trend.slopes[0].estimate.bytes_per_second, 0.0);
-        assert_eq!(trend.fall_bytes, 0.0);
-    }
-
-    #[test]
-    fn the_largest_fall_is_from_any_earlier_peak() {
-        let points = [5.0, 9.0, 4.0, 7.0, 3.0, 20.0].map(|value| (0.0, value));
-        assert_eq!(largest_fall(points.into_iter()), 6.0);
     }
 }

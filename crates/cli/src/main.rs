@@ -1,6 +1,7 @@
 //! `heapline`: the agent's pure cores over files.
 
 mod diff;
+mod replay;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,8 @@ struct Arguments {
 enum Command {
     /// Ranks the call sites that grew from one heap profile to another: pprof, gzipped or not, or jemalloc's heap_v2 text
     Diff(diff::Arguments),
+    /// Says what the agent would have said of a recorded trace, and when: one JSON object a line at each change of verdict
+    Replay(replay::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Diff(arguments) => diff::exit(&arguments),
+        Command::Replay(arguments) => replay::exit(&arguments),
     }
 }
 

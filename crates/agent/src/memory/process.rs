@@ -27,7 +27,7 @@ impl RssReader {
 }
 
 /// The memory of the host, in bytes.
-pub(crate) fn host_memory_bytes() -> io::Result<u64> {
+pub fn host_memory_bytes() -> io::Result<u64> {
     mem_total_bytes(&fs::read_to_string("/proc/meminfo")?)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/meminfo has no MemTotal"))
 }

@@ -40,6 +40,15 @@ pub struct Estimate {
     pub persistence: f64,
 }
 
+impl Estimate {
+    /// The same slope where it is uncertain by `margin` for another reason, too.
+    pub fn widened(self, margin: f64) -> Self {
+        let [below, above] =
+            [self.bytes_per_second - self.low, self.high - self.bytes_per_second].map(|half| half.hypot(margin));
+        Self { low: self.bytes_per_second - below, high: self.bytes_per_second + above, ..self }
+    }
+}
+
 /// Fits a line to points of seconds and bytes, in order of time. `None` for fewer than four points or no time between
 /// them. Only the newest [`POINTS_MAX`] count.
 pub fn estimate(points: &[(f64, f64)]) -> Option<Estimate> {

@@ -1,65 +1,143 @@
-//! What makes a slope a climb.
+//! What makes a series climb: the looks that are taken at it, and the tests that each must pass.
 
-use crate::trend::{Slope, Trend};
+mod daily;
+mod rivals;
+mod shape;
+mod urgent;
+mod window;
 
-/// A climb must gain at least this share of the limit in the length of its window: the short window tells rockets
-/// (the whole limit in four hours), the day's window tells a creeping leak.
-const LIMIT_SHARE_MIN: f64 = 0.02;
-
-/// The rise over the window, in standard deviations of the noise around it.
-const NOISE_MULTIPLE_MIN: f64 = 4.0;
-
-/// The rise over the window, in multiples of the largest fall ever seen: what has come down before may do so again.
-const FALL_MULTIPLE_MIN: f64 = 1.5;
-
-/// See [`crate::trend::Estimate::evenness`]: no quarter of the window may be level.
-const EVENNESS_MIN: f64 = 0.4;
-
-/// See [`crate::trend::Estimate::persistence`]: the rise may not be slackening.
-const PERSISTENCE_MIN: f64 = 0.6;
-
-/// A climb is over when the slope of its window is below this share of what raised it, and none is told when the
-/// next shorter window is below this share of it already.
-const CLEAR_SHARE: f64 = 1.0 / 3.0;
+use crate::history::{History, Series};
+use crate::trend::{Estimate, Slope, Window};
+use window::Opinion;
 
 /// A climb that was told.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Alarm {
-    /// Of its window, as it is now.
+pub(super) struct Climb {
+    /// Over the stretch that climbs.
     pub(super) slope: Slope,
+    /// How it was found, which is how its end is looked for.
+    found: Found,
     raised_bytes_per_second: f64,
 }
 
-/// The climb in a trend, by the shortest window that shows one.
-pub(super) fn raise(trend: &Trend, limit_bytes: f64) -> Option<Alarm> {
-    let mut recent = None;
-    for slope in &trend.slopes {
-        let bytes_per_second = slope.estimate.bytes_per_second;
-        let lasts = recent.is_none_or(|recent| recent >= CLEAR_SHARE * bytes_per_second);
-        if lasts && is_climb(slope, trend.fall_bytes, limit_bytes) {
-            return Some(Alarm { slope: *slope, raised_bytes_per_second: bytes_per_second });
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Found {
+    Window(f64),
+    Daily,
+}
+
+/// Looks for climbs in one series, each window when it is due.
+#[derive(Debug, Clone)]
+pub(super) struct Seeker {
+    series: Series,
+    due_seconds: [f64; window::LOOKS.len()],
+    daily_due_seconds: f64,
+    urgent_due_seconds: f64,
+    clear_due_seconds: f64,
+    /// Until when what each window showed is explained by something healthy.
+    healthy_until_seconds: [f64; window::LOOKS.len()],
+    /// Nothing before it counts: the end of the last climb.
+    since_seconds: f64,
+}
+
+impl Seeker {
+    pub(super) fn new(series: Series) -> Self {
+        Self {
+            series,
+            due_seconds: [0.0; window::LOOKS.len()],
+            daily_due_seconds: 0.0,
+            urgent_due_seconds: 0.0,
+            clear_due_seconds: 0.0,
+            healthy_until_seconds: [0.0; window::LOOKS.len()],
+            since_seconds: 0.0,
         }
-        recent = Some(bytes_per_second);
     }
-    None
+
+    /// The climb that can be seen now, by the shortest window that shows it.
+    pub(super) fn seek(&mut self, history: &History, limit_bytes: f64) -> Option<Climb> {
+        let now = history.now_seconds();
+        let age_seconds = now - history.first_seconds().unwrap_or(now).max(self.since_seconds);
+        if now >= self.urgent_due_seconds {
+            self.urgent_due_seconds = now + urgent::EVERY_SECONDS;
+            if let Some(estimate) = urgent::climbs(history, self.series, self.since_seconds, limit_bytes) {
+                return Some(Self::climb(estimate.span_seconds, estimate, Found::Window(estimate.span_seconds)));
+            }
+        }
+        for (place, look) in window::LOOKS.iter().enumerate() {
+            if now < self.due_seconds[place] {
+                continue;
+            }
+            self.due_seconds[place] = now + look.every_seconds();
+            match look.climbs(history, self.series, self.since_seconds, limit_bytes) {
+                Opinion::Unremarkable | Opinion::Early => {}
+                Opinion::Healthy => self.healthy_until_seconds[place] = now + look.holds_seconds(),
+                Opinion::Climbs(_) if self.is_explained(look.seconds, age_seconds, now) => {}
+                Opinion::Climbs(estimate) => {
+                    return Some(Self::climb(look.seconds, estimate, Found::Window(look.seconds)));
+                }
+            }
+        }
+        if now >= self.daily_due_seconds {
+            self.daily_due_seconds = now + daily::EVERY_SECONDS;
+            if let Some(estimate) = daily::climbs(history, self.series, self.since_seconds, limit_bytes) {
+                return Some(Self::climb(estimate.span_seconds, estimate, Found::Daily));
+            }
+        }
+        None
+    }
+
+    /// Whether it rises now so that nobody would call it flat, in a process that may still settle.
+    pub(super) fn rises(&self, history: &History, limit_bytes: f64) -> bool {
+        urgent::rises(history, self.series, limit_bytes)
+    }
+
+    /// Whether a window that sees nearly as much, or more, is explained by something healthy.
+    fn is_explained(&self, seconds: f64, age_seconds: f64, now: f64) -> bool {
+        let enough = EXPLAINED_SHARE * seconds.min(age_seconds);
+        let windows = window::LOOKS.iter().zip(&self.healthy_until_seconds);
+        windows.into_iter().any(|(look, until)| now < *until && look.seconds.min(age_seconds) >= enough)
+    }
+
+    /// Whether a climb that was told goes on; its slope is brought up to date.
+    pub(super) fn goes_on(&mut self, history: &History, climb: &mut Climb) -> bool {
+        let now = history.now_seconds();
+        if now < self.clear_due_seconds {
+            return true;
+        }
+        let recent = match climb.found {
+            Found::Window(seconds) => {
+                self.clear_due_seconds = now + (seconds / 24.0).clamp(20.0, 600.0);
+                window::recent(history, self.series, (0.6 * seconds).max(300.0))
+            }
+            Found::Daily => {
+                self.clear_due_seconds = now + daily::EVERY_SECONDS;
+                daily::recent(history, self.series)
+            }
+        };
+        let Some(recent) = recent else { return true };
+        if recent.bytes_per_second < CLEAR_SHARE * climb.raised_bytes_per_second {
+            self.since_seconds = now;
+            return false;
+        }
+        climb.slope = Slope { window: named(recent.span_seconds), estimate: recent };
+        true
+    }
+
+    fn climb(seconds: f64, estimate: Estimate, found: Found) -> Climb {
+        Climb {
+            slope: Slope { window: named(seconds), estimate },
+            found,
+            raised_bytes_per_second: estimate.bytes_per_second,
+        }
+    }
 }
 
-impl Alarm {
-    /// The climb as it stands in a later trend; `None` when it is over.
-    pub(super) fn go_on(&self, trend: &Trend) -> Option<Self> {
-        let slope = *trend.slopes.iter().find(|slope| slope.window == self.slope.window)?;
-        let goes_on = slope.estimate.bytes_per_second >= CLEAR_SHARE * self.raised_bytes_per_second;
-        goes_on.then_some(Self { slope, ..*self })
-    }
-}
+/// A healthy explanation holds for longer windows, too, that see at most this much more.
+const EXPLAINED_SHARE: f64 = 0.7;
 
-fn is_climb(slope: &Slope, fall_bytes: f64, limit_bytes: f64) -> bool {
-    let estimate = &slope.estimate;
-    let rise = estimate.bytes_per_second * estimate.span_seconds;
-    estimate.low > 0.0
-        && estimate.bytes_per_second * slope.window.seconds >= LIMIT_SHARE_MIN * limit_bytes
-        && rise >= NOISE_MULTIPLE_MIN * estimate.residual_bytes
-        && rise >= FALL_MULTIPLE_MIN * fall_bytes
-        && estimate.evenness >= EVENNESS_MIN
-        && estimate.persistence >= PERSISTENCE_MIN
+/// A climb is over when its recent slope is below this share of what raised it.
+const CLEAR_SHARE: f64 = 1.0 / 3.0;
+
+fn named(seconds: f64) -> Window {
+    Window { seconds, label: "climb", tier: 0 }
 }

@@ -15,6 +15,7 @@ pub(super) fn evidence(
     let trend = slope.map(movement).unwrap_or_default();
     match verdict {
         Verdict::WarmingUp => "too early to tell a trend".to_owned(),
+        Verdict::Flat if trend.is_empty() => format!("{rss} of the {limit} limit resident"),
         Verdict::Flat => format!("{trend}; {rss} of the {limit} limit resident"),
         Verdict::Climbing => format!("floor {trend}, {}", time(time_to_limit, &limit)),
         Verdict::ClimbingOutsideAllocator => {

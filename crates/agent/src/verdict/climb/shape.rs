@@ -1,0 +1,212 @@
+//! Shapes of a rise: even or not, bent or not, and what has fallen.
+
+use crate::history::Point;
+
+/// Parts that a window is cut into.
+const PARTS: usize = 8;
+
+/// How a window rises, part by part.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Shape {
+    /// Mean of the rises from part to part, in standard errors of it.
+    steadiness: f64,
+    /// The largest rise from part to part, as a share of all.
+    largest_share: f64,
+    /// Rise over the last third as a share of an even one, and over the first two.
+    late_share: f64,
+    early_share: f64,
+    rises: usize,
+}
+
+const STEADINESS_MIN: f64 = 2.3;
+const EARLY_SHARE_MIN: f64 = 0.45;
+
+impl Shape {
+    pub(super) fn of(points: &[(f64, f64)], rate: f64) -> Self {
+        let parts = PARTS.min(points.len() / 2).max(3);
+        let middles = middles(points, parts);
+        let rises: Vec<f64> = middles.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
+        let count = rises.len() as f64;
+        let mean = rises.iter().sum::<f64>() / count;
+        let variance = rises.iter().map(|rise| (rise - mean).powi(2)).sum::<f64>() / (count - 1.0);
+        let total = mean * count;
+        let share = |from: usize, to: usize| {
+            let even = rate * (middles[to].0 - middles[from].0);
+            if even > 0.0 { (middles[to].1 - middles[from].1) / even } else { 0.0 }
+        };
+        let last = parts - 1;
+        let third = (parts / 3).max(1);
+        Self {
+            steadiness: mean / (variance / count).sqrt().max(mean.abs() * 1e-9).max(f64::MIN_POSITIVE),
+            largest_share: if total > 0.0 { rises.iter().copied().fold(0.0, f64::max) / total } else { 1.0 },
+            late_share: share(last - third, last),
+            early_share: share(0, last - third),
+            rises: rises.len(),
+        }
+    }
+
+    /// Whether there are too few parts to see a bend.
+    pub(super) fn is_coarse(&self) -> bool {
+        self.rises < PARTS / 2
+    }
+
+    /// The share of each rise in a straight line.
+    pub(super) fn even_share(&self) -> f64 {
+        1.0 / self.rises as f64
+    }
+
+    pub(super) fn is_even(&self, largest_share_max: f64, late_share_min: f64) -> bool {
+        self.steadiness >= STEADINESS_MIN
+            && self.largest_share <= largest_share_max
+            && self.late_share >= late_share_min
+            && self.early_share >= EARLY_SHARE_MIN
+    }
+}
+
+/// The middle of each of so many parts, which must not be more than the points.
+pub(super) fn middles(points: &[(f64, f64)], parts: usize) -> Vec<(f64, f64)> {
+    let part = |place: usize| &points[place * points.len() / parts..(place + 1) * points.len() / parts];
+    (0..parts).map(|place| middle(part(place))).collect()
+}
+
+fn middle(points: &[(f64, f64)]) -> (f64, f64) {
+    let mut values: Vec<f64> = points.iter().map(|point| point.1).collect();
+    let place = values.len() / 2;
+    let seconds = points.iter().map(|point| point.0).sum::<f64>() / points.len() as f64;
+    (seconds, *values.select_nth_unstable_by(place, f64::total_cmp).1)
+}
+
+/// The most that values fell from any earlier one of the same life at most `within_seconds` before.
+pub(super) fn largest_fall(points: &[Point], within_seconds: f64) -> f64 {
+    // Peaks that may still matter, falling: the front is the highest in reach.
+    let mut peaks: std::collections::VecDeque<Point> = std::collections::VecDeque::new();
+    let mut fall: f64 = 0.0;
+    for point in points {
+        if peaks.back().is_some_and(|peak| peak.born_seconds != point.born_seconds) {
+            peaks.clear();
+        }
+        while peaks.front().is_some_and(|peak| peak.seconds < point.seconds - within_seconds) {
+            peaks.pop_front();
+        }
+        if let Some(peak) = peaks.front() {
+            fall = fall.max(peak.bytes - point.bytes);
+        }
+        while peaks.back().is_some_and(|peak| peak.bytes <= point.bytes) {
+            peaks.pop_back();
+        }
+        peaks.push_back(*point);
+    }
+    fall
+}
+
+/// The points as of one life: each life is moved to where the slope that they have in common puts it.
+pub(super) fn joined(points: &[Point]) -> Vec<(f64, f64)> {
+    let lives: Vec<&[Point]> = points.chunk_by(|a, b| a.born_seconds == b.born_seconds).collect();
+    if lives.len() < 2 {
+        return points.iter().map(|point| (point.seconds, point.bytes)).collect();
+    }
+    let mean = |life: &[Point], of: fn(&Point) -> f64| life.iter().map(of).sum::<f64>() / life.len() as f64;
+    let (mut xy, mut xx) = (0.0, 0.0);
+    for life in &lives {
+        let (seconds, bytes) = (mean(life, |point| point.seconds), mean(life, |point| point.bytes));
+        for point in *life {
+            xy += (point.seconds - seconds) * (point.bytes - bytes);
+            xx += (point.seconds - seconds).powi(2);
+        }
+    }
+    let slope = if xx > 0.0 { xy / xx } else { 0.0 };
+    let newest = lives[lives.len() - 1];
+    let anchor = mean(newest, |point| point.bytes) - slope * mean(newest, |point| point.seconds);
+    lives
+        .iter()
+        .flat_map(|life| {
+            let off = anchor + slope * mean(life, |point| point.seconds) - mean(life, |point| point.bytes);
+            life.iter().map(move |point| (point.seconds, point.bytes + off))
+        })
+        .collect()
+}
+
+/// Where a line through the points bends, if a broken line explains them far better than a straight one: the index of
+/// the first point after the bend, in the first half; else 0.
+pub(super) fn bend(points: &[(f64, f64)]) -> usize {
+    const GAIN_MIN: f64 = 0.35;
+    /// Slopes this alike are one.
+    const ALIKE: (f64, f64) = (0.6, 1.6);
+    let count = points.len();
+    if count < 8 {
+        return 0;
+    }
+    let straight = broken_residual(points, points[0].0);
+    let best = (2..count / 2)
+        .map(|place| (place, broken_residual(points, points[place].0)))
+        .min_by(|a, b| a.1.total_cmp(&b.1));
+    let Some((place, residual)) = best else { return 0 };
+    let ratio = plain_slope(&points[..=place]) / plain_slope(&points[place..]);
+    if residual >= (1.0 - GAIN_MIN) * straight || (ALIKE.0..=ALIKE.1).contains(&ratio) { 0 } else { place }
+}
+
+pub(super) fn plain_slope(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let seconds = points.iter().map(|point| point.0).sum::<f64>() / count;
+    let bytes = points.iter().map(|point| point.1).sum::<f64>() / count;
+    let (xy, xx) = points
+        .iter()
+        .fold((0.0, 0.0), |(xy, xx), (x, y)| (xy + (x - seconds) * (y - bytes), xx + (x - seconds).powi(2)));
+    xy / xx
+}
+
+/// When the points began to climb: where a broken line bends upwards, if that explains them far better; else the start.
+pub(super) fn onset(points: &[Point]) -> f64 {
+    const GAIN_MIN: f64 = 0.25;
+    let joined = joined(points);
+    let first = points[0].seconds;
+    let count = joined.len();
+    let straight = broken_residual(&joined, joined[0].0);
+    let bends = (2..count - count / 8 - 2).map(|place| (place, broken_residual(&joined, joined[place].0)));
+    let Some((place, residual)) = bends.min_by(|a, b| a.1.total_cmp(&b.1)) else { return first };
+    if residual >= (1.0 - GAIN_MIN) * straight {
+        return first;
+    }
+    let (before, after) = (plain_slope(&joined[..=place]), plain_slope(&joined[place..]));
+    if before < 0.5 * after { points[place].seconds } else { first }
+}
+
+/// Sum of squares around the best continuous line that bends at `bend_seconds`.
+fn broken_residual(points: &[(f64, f64)], bend_seconds: f64) -> f64 {
+    let origin = points[points.len() - 1];
+    let mut s = [[0.0_f64; 4]; 3];
+    let mut yy = 0.0;
+    let scale = (origin.0 - points[0].0).max(1.0);
+    for (seconds, bytes) in points {
+        let y = bytes - origin.1;
+        let row = [1.0, (seconds - origin.0) / scale, ((seconds - bend_seconds) / scale).max(0.0), y];
+        for i in 0..3 {
+            for j in 0..4 {
+                s[i][j] += row[i] * row[j];
+            }
+        }
+        yy += y * y;
+    }
+    if bend_seconds <= points[0].0 {
+        s[2] = [0.0, 0.0, 1.0, 0.0];
+        s[0][2] = 0.0;
+        s[1][2] = 0.0;
+    }
+    let right = [s[0][3], s[1][3], s[2][3]];
+    for i in 0..3 {
+        for k in i + 1..3 {
+            if s[i][i].abs() < f64::MIN_POSITIVE {
+                return yy;
+            }
+            let pivot = s[i];
+            let factor = s[k][i] / pivot[i];
+            s[k].iter_mut().zip(pivot).skip(i).for_each(|(value, above)| *value -= factor * above);
+        }
+    }
+    let mut x = [0.0; 3];
+    for i in (0..3).rev() {
+        let sum: f64 = (i + 1..3).map(|j| s[i][j] * x[j]).sum();
+        x[i] = if s[i][i].abs() < 1e-12 { 0.0 } else { (s[i][3] - sum) / s[i][i] };
+    }
+    (yy - x.iter().zip(right).map(|(x, b)| x * b).sum::<f64>()).max(0.0)
+}
