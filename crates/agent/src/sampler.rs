@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Settings;
 use crate::history::{Observation, Series};
+use crate::jemalloc::unwind;
 use crate::livetable;
 use crate::memory::{HeapBytes, Limit, MemoryReader, cgroup, process};
 use crate::state::{Report, State};
@@ -85,6 +86,7 @@ fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) 
         if let Some(live) = livetable::current() {
             live.tick();
         }
+        unwind::learn();
         let seconds = state.uptime_seconds();
         let rss_is_due = look.is_multiple_of(LOOKS_PER_RSS.into());
         // What cannot be read leaves a gap, which the history bears.
