@@ -40,14 +40,17 @@ const DEPTH_MAX: usize = 256;
 const FRAME_BYTES_MAX: u64 = 64 << 20;
 /// Frames of the hook and the built-in unwinder, at most.
 const OWN_FRAMES_MAX: usize = 8;
-/// Walks that are compared with jemalloc's unwinder from the start on; then one of so many.
-const CHECKED_FIRST: u64 = 64;
+/// Walks before the first of the profiler's.
+const SELF_TESTS: usize = 3;
+/// Walks that are compared with jemalloc's unwinder whenever something was learnt; of the others, one of so many.
+const CHECKS: u64 = 64;
 const CHECKED_EVERY: u64 = 4096;
 
 static STEPS: Steps = Steps::new();
 static OBJECTS: Mutex<Option<Objects>> = Mutex::new(None);
 static BUILT_IN: OnceLock<Backtrace> = OnceLock::new();
 static TRUSTED: AtomicBool = AtomicBool::new(false);
+static CHECKS_LEFT: AtomicU64 = AtomicU64::new(CHECKS);
 static WALKED: AtomicU64 = AtomicU64::new(0);
 static LEFT: AtomicU64 = AtomicU64::new(0);
 
@@ -97,13 +100,14 @@ pub(crate) fn install() -> Result<(), UnwindError> {
     let objects = Objects::find().map_err(UnwindError::Objects)?;
     *OBJECTS.lock().unwrap_or_else(PoisonError::into_inner) = Some(objects);
     let _ = BUILT_IN.set(built_in);
-    // Leaves the stack to the built-in unwinder, which tells the addresses to learn.
-    unwound_here();
-    learn();
     TRUSTED.store(true, Relaxed);
-    let walked = WALKED.load(Relaxed);
-    unwound_here();
-    if WALKED.load(Relaxed) == walked || !TRUSTED.load(Relaxed) {
+    // Not unrolled: the same addresses each time.
+    for _ in 0..std::hint::black_box(SELF_TESTS) {
+        // The first leaves the stack to the built-in unwinder, which tells the addresses to learn.
+        unwound_here();
+        learn();
+    }
+    if WALKED.load(Relaxed) == 0 || !TRUSTED.load(Relaxed) {
         TRUSTED.store(false, Relaxed);
         return Err(UnwindError::SelfTest);
     }
@@ -128,6 +132,7 @@ pub(crate) fn learn() {
     let objects = OBJECTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(objects) = &*objects {
         objects.learn(&STEPS);
+        CHECKS_LEFT.store(CHECKS, Relaxed);
     }
 }
 
@@ -152,7 +157,8 @@ extern "C" fn on_backtrace(frames: *mut *mut c_void, len: *mut c_uint, frames_ma
     let depth = match found {
         Some(depth) => {
             let walked = WALKED.fetch_add(1, Relaxed);
-            if walked < CHECKED_FIRST || walked.is_multiple_of(CHECKED_EVERY) { checked(here, room, depth) } else { depth }
+            let is_new = CHECKS_LEFT.load(Relaxed) > 0;
+            if is_new || walked.is_multiple_of(CHECKED_EVERY) { checked(here, room, depth) } else { depth }
         }
         None => {
             LEFT.fetch_add(1, Relaxed);
@@ -220,6 +226,9 @@ fn built_in(here: Registers, room: &mut [MaybeUninit<usize>]) -> usize {
 /// The stack found, if jemalloc's unwinder finds the same; else that one's, and it is left to it from here on.
 #[inline(never)]
 fn checked(here: Registers, room: &mut [MaybeUninit<usize>], depth: usize) -> usize {
+    let left = CHECKS_LEFT.load(Relaxed);
+    // Of two threads at once, one counts.
+    let _ = CHECKS_LEFT.compare_exchange(left, left.saturating_sub(1), Relaxed, Relaxed);
     let mut other = [MaybeUninit::uninit(); DEPTH_MAX];
     let other_max = room.len().min(DEPTH_MAX);
     let other_depth = built_in(here, &mut other[..other_max]);

@@ -143,11 +143,14 @@ impl Table<'_> {
             *samples += 1;
             *weighted = weighted.plus(Weighted::of(sample.bytes, self.period_bytes()));
         }
+        let shows = |slot: usize| live[slot].1 > 0 || (with_allocations && self.stacks.is_used(slot));
+        let mut slots: Vec<(u64, usize)> =
+            (0..live.len()).filter(|&slot| shows(slot)).map(|slot| (self.stacks.first_frame(slot), slot)).collect();
+        // Through the frames from one end to the other: memory is read ahead in that order.
+        slots.sort_unstable();
         let mut frames = Vec::with_capacity(DEPTH_MAX);
-        for (slot, &(generation, samples, weighted)) in live.iter().enumerate() {
-            if samples == 0 && !(with_allocations && self.stacks.is_used(slot)) {
-                continue;
-            }
+        for (_, slot) in slots {
+            let (generation, samples, weighted) = live[slot];
             let stack = self.stacks.read(slot, &mut frames);
             let same = stack.is_some_and(|stack| stack.id.generation == generation);
             let weighted = if samples > 0 && !same {

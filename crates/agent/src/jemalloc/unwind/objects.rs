@@ -95,7 +95,8 @@ impl Object {
         let mut loads = segments.iter().filter(|segment| segment.0 == PT_LOAD);
         let lowest = loads.find(|segment| segment.2 == 0).ok_or_else(invalid)?.3;
         let bias = start.wrapping_sub(lowest);
-        let place = |kind| segments.iter().find(|segment| segment.0 == kind).map(|segment| segment.3.wrapping_add(bias));
+        let place =
+            |kind| segments.iter().find(|segment| segment.0 == kind).map(|segment| segment.3.wrapping_add(bias));
         let is_code = |segment: &&(u32, u32, u64, u64, u64)| segment.0 == PT_LOAD && segment.1 & EXECUTABLE != 0;
         let code = segments.iter().filter(is_code).map(|&(_, _, _, address, bytes)| {
             let start = address.wrapping_add(bias);
