@@ -11,7 +11,7 @@ use crate::admin::{Routes, Server};
 use crate::alert::{Alerts, Origin};
 use crate::config::{Config, ConfigError, Settings, program};
 use crate::in_flight::WorkInFlight;
-use crate::jemalloc::prof;
+use crate::jemalloc::{prof, unwind};
 use crate::livetable::{self, Adopted, LiveTable};
 use crate::metrics;
 use crate::profile::live::own_mappings;
@@ -83,6 +83,11 @@ impl Agent {
             tracing::warn!(%error, active = settings.pprof, "allocation sampling could not be switched");
         }
         let live = if settings.pprof && prof::is_compiled_in() { live_table(&settings) } else { None };
+        if live.is_some()
+            && let Err(reason) = unwind::install()
+        {
+            tracing::info!(%reason, "stacks come from jemalloc's own unwinder");
+        }
         let (sampler, state) = Sampler::start(&settings).map_err(StartError::Watch)?;
         let profiler = Arc::new(Profiler::start().map_err(StartError::Thread)?);
         let recorder = Recorder::start(&settings, live.and_then(LiveTable::path)).map_err(StartError::Metrics)?;

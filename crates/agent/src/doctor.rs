@@ -11,6 +11,7 @@ use crate::admin::CONNECTIONS_MAX;
 use crate::culprit;
 use crate::history;
 use crate::jemalloc::settings::{DecidedBy, Setting};
+use crate::jemalloc::unwind::{self, Unwound};
 use crate::jemalloc::{prof, settings};
 use crate::livetable;
 use crate::profile::profiler::{ProfileError, Profiler};
@@ -87,6 +88,10 @@ impl From<livetable::Fill> for Table {
 #[derive(Debug, Serialize)]
 pub(crate) struct Unwinder {
     pub(crate) name: &'static str,
+    /// jemalloc's own, which unwinds what that one leaves to it.
+    pub(crate) built_in: &'static str,
+    /// Stacks unwound since the start.
+    pub(crate) unwound: Unwound,
     pub(crate) depth_max: Option<u64>,
 }
 
@@ -116,7 +121,8 @@ pub(crate) async fn examine(state: &State, profiler: &Profiler, self_test: bool)
     };
     let self_test = if self_test && sampling.active { Some(self_test::run(profiler).await?) } else { None };
     let coverage = if source.is_some() { Some(coverage::measure(profiler).await?) } else { None };
-    let (name, depth_max) = settings::unwinder();
+    let (built_in, depth_max) = settings::unwinder();
+    let name = if unwind::is_in_use() { unwind::NAME } else { built_in };
     let mut diagnosis = Diagnosis {
         healthy: true,
         problems: Vec::new(),
@@ -124,7 +130,7 @@ pub(crate) async fn examine(state: &State, profiler: &Profiler, self_test: bool)
         settings: settings::settings(),
         self_test,
         c_allocations_seen: settings::serves_c(),
-        unwinder: Unwinder { name, depth_max },
+        unwinder: Unwinder { name, built_in, unwound: unwind::unwound(), depth_max },
         symbols: object_state::of_program_and_its_parts(),
         coverage,
         limits: limits(state),

@@ -5,3 +5,4 @@ pub(crate) mod hooks;
 pub(crate) mod prof;
 pub(crate) mod settings;
 pub(crate) mod stats;
+pub(crate) mod unwind;

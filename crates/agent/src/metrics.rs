@@ -7,7 +7,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Encoder, Gauge, GaugeVec, Opts, Registry, TextEncoder};
 
-use crate::jemalloc::prof;
+use crate::jemalloc::{prof, settings, unwind};
 use crate::livetable::{self, Source};
 use crate::memory::HeapBytes;
 use crate::state::{Report, State};
@@ -107,7 +107,13 @@ const SOURCE: Family = Family(
     Some("source"),
 );
 
-const FAMILIES: [&Family; 18] = [
+const UNWINDER: Family = Family(
+    "heap_profile_unwinder",
+    "What finds the stacks of samples: 1 for the unwinder in use; what heapline's leaves out, jemalloc's own does.",
+    Some("unwinder"),
+);
+
+const FAMILIES: [&Family; 19] = [
     &ALLOCATED,
     &ACTIVE,
     &METADATA,
@@ -126,6 +132,7 @@ const FAMILIES: [&Family; 18] = [
     &SAMPLE_INTERVAL,
     &LOST_SAMPLES,
     &SOURCE,
+    &UNWINDER,
 ];
 
 struct AgentCollector {
@@ -196,6 +203,8 @@ impl Families {
         if let Some(current) = Source::current() {
             let holds = |source: Source| if source == current { 1.0 } else { 0.0 };
             self.labelled(&SOURCE, Source::ALL.map(|source| (source.name(), holds(source))));
+            let (here, built_in) = if unwind::is_in_use() { (1.0, 0.0) } else { (0.0, 1.0) };
+            self.labelled(&UNWINDER, [(unwind::NAME, here), (settings::unwinder().0, built_in)]);
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Settings;
 use crate::history::{Observation, Series};
+use crate::jemalloc::{prof, unwind};
 use crate::livetable;
 use crate::memory::{HeapBytes, Limit, MemoryReader, cgroup, process};
 use crate::state::{Report, State};
@@ -16,8 +17,8 @@ use crate::verdict::{Judgement, Verdict};
 use crate::watch::Watch;
 
 /// Floors need many looks: the minimum of ten seconds tells a leak far smaller than single looks do. A look costs 40 µs
-/// while its code and data are in the processor's caches and was measured at 120 µs after a sleep, so five a second
-/// stay within a tenth of a percent of a core.
+/// while its code and data are in the processor's caches and was measured at 120 µs after a sleep: while nothing is sampled,
+/// one a second does.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// RSS moves more slowly and costs a system call.
@@ -74,6 +75,7 @@ fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) 
     if let Some(live) = livetable::current() {
         live.table().set_verdict(told);
     }
+    let mut seen = None;
     let mut due = Instant::now();
     for look in 1_u64.. {
         // A process that was stopped or starved gets no burst of looks to catch up.
@@ -85,8 +87,15 @@ fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) 
         if let Some(live) = livetable::current() {
             live.tick();
         }
-        let seconds = state.uptime_seconds();
+        unwind::learn();
         let rss_is_due = look.is_multiple_of(LOOKS_PER_RSS.into());
+        // While nothing of any size comes or goes, live bytes stay what they are.
+        let turnover = livetable::current().map(|live| (live.table().turnover(), state.work.count()));
+        if turnover.is_some() && turnover == seen && !rss_is_due && prof::active() {
+            continue;
+        }
+        seen = turnover;
+        let seconds = state.uptime_seconds();
         // What cannot be read leaves a gap, which the history bears.
         let rss_bytes = if rss_is_due { state.reader.rss_bytes().ok() } else { None };
         let observation = observation(seconds, state.reader.heap(), rss_bytes, state.work.count());

@@ -15,6 +15,8 @@ mod child;
 mod churn;
 #[path = "profile/pprof.rs"]
 mod pprof;
+#[path = "live/unwound.rs"]
+mod unwound;
 
 use agent::{get, profile, start};
 use child::alone;

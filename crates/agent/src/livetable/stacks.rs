@@ -33,6 +33,9 @@ const LIVE_BYTES: usize = 6;
 
 const PINS: u64 = u32::MAX as u64;
 
+/// Of the hash of stacks.
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A slot, as it was when it was pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StackId {
@@ -136,6 +139,11 @@ impl<'a> Stacks<'a> {
         self.word(slot, KEY).is_some_and(|key| key.load(Relaxed) > CLAIMED)
     }
 
+    /// Where a slot's frames begin.
+    pub(super) fn first_frame(&self, slot: usize) -> u64 {
+        self.word(slot, FRAMES).map_or(0, |extent| extent.load(Relaxed) >> 32)
+    }
+
     /// What a slot holds, with its frames in place of what the buffer held; `None` where it is empty, changes at this
     /// moment, or is damaged.
     pub(super) fn read(&self, slot: usize, frames: &mut Vec<u64>) -> Option<StackRecord> {
@@ -148,15 +156,20 @@ impl<'a> Stacks<'a> {
             let extent = self.word(slot, FRAMES)?.load(Relaxed);
             let (offset, depth) = ((extent >> 32) as usize, (extent & 0xffff) as usize);
             let words = self.frames.get(offset..offset + depth.min(DEPTH_MAX))?;
+            let mut hasher = StackHasher::default();
             frames.clear();
-            frames.extend(words.iter().map(|frame| frame.load(Relaxed)));
+            frames.extend(words.iter().map(|frame| {
+                let address = frame.load(Relaxed);
+                hasher.add(address);
+                address
+            }));
             let load = |field| self.word(slot, field).map_or(0, |word| word.load(Relaxed));
             let allocated = Weighted { objects: load(ALLOC_OBJECTS), bytes: load(ALLOC_BYTES) };
             fence(Acquire);
             let same_generation = self.word(slot, STATE)?.load(Relaxed) >> 32 == state >> 32;
             if same_generation && self.word(slot, KEY)?.load(Relaxed) == key {
                 let id = StackId { slot: slot as u32, generation: (state >> 32) as u32 };
-                let is_whole = hash(frames.iter().copied()) == key;
+                let is_whole = hasher.finish() == key;
                 return is_whole.then_some(StackRecord { id, allocated });
             }
         }
@@ -307,13 +320,30 @@ enum Refused {
 /// Of return addresses; never one of the two reserved keys. Equal hashes are taken for equal stacks: among 10,000
 /// stacks that goes wrong once in 10^11 tables.
 fn hash(stack: impl Iterator<Item = u64>) -> u64 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut hash = ODD;
-    for address in stack {
-        hash = (hash.rotate_left(25) ^ address).wrapping_mul(ODD);
+    let mut hasher = StackHasher::default();
+    stack.for_each(|address| hasher.add(address));
+    hasher.finish()
+}
+
+struct StackHasher(u64);
+
+impl Default for StackHasher {
+    fn default() -> Self {
+        Self(ODD)
     }
-    hash ^= hash >> 32;
-    hash = hash.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    hash ^= hash >> 32;
-    hash.max(CLAIMED + 1)
+}
+
+impl StackHasher {
+    #[inline]
+    fn add(&mut self, address: u64) {
+        self.0 = (self.0.rotate_left(25) ^ address).wrapping_mul(ODD);
+    }
+
+    fn finish(self) -> u64 {
+        let mut hash = self.0;
+        hash ^= hash >> 32;
+        hash = hash.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        hash ^= hash >> 32;
+        hash.max(CLAIMED + 1)
+    }
 }

@@ -250,6 +250,11 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// Samples that came or went, together: as long as it stays the same, the heap hardly changes.
+    pub(crate) fn turnover(&self) -> u64 {
+        self.load(word::SAMPLED).wrapping_add(self.load(word::FREED)).wrapping_add(self.load(word::UNKNOWN_FREES))
+    }
+
     /// Bytes allocated between two samples, on average.
     pub(crate) fn period_bytes(&self) -> u64 {
         self.period_bytes

@@ -2,7 +2,7 @@
 
 use super::peak::PeakCopy;
 use super::samples::LiveSample;
-use super::stacks::DEPTH_MAX;
+use super::stacks::{DEPTH_MAX, StackId};
 use super::table::{TICKS_PER_SECOND, Table};
 use super::weight::Weighted;
 use crate::profile::model::{Count, Sample};
@@ -15,6 +15,8 @@ const ALLOCATED_BYTES_MAX: u64 = 1 << 60;
 /// One stack that a walk comes by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found<'a> {
+    /// For [`Table::stack`].
+    pub(crate) id: u64,
     /// Return addresses, the leaf first.
     pub(crate) stack: &'a [u64],
     /// What lives.
@@ -55,7 +57,7 @@ impl Walk {
     fn of(visit: impl FnOnce(&mut dyn FnMut(Found<'_>)) -> Seen) -> Walk {
         let mut samples = Vec::new();
         let Seen { without_stack, live_samples } =
-            visit(&mut |Found { stack, inuse, alloc }| samples.push(Sample { stack: stack.into(), inuse, alloc }));
+            visit(&mut |Found { stack, inuse, alloc, .. }| samples.push(Sample { stack: stack.into(), inuse, alloc }));
         Walk { samples, without_stack, live_samples }
     }
 }
@@ -95,6 +97,14 @@ impl Table<'_> {
         Some((Walk::of(|each| self.visit_copy(&copy, each)), seconds(&copy)))
     }
 
+    /// The return addresses of a stack that a walk came by, unless its place is another's now.
+    pub(crate) fn stack(&self, id: u64) -> Option<Box<[u64]>> {
+        let id = StackId::from_word(id);
+        let mut frames = Vec::with_capacity(DEPTH_MAX);
+        let stack = self.stacks.read(id.slot as usize, &mut frames)?;
+        (stack.id == id).then(|| frames.into_boxed_slice())
+    }
+
     fn visit_copy(&self, copy: &PeakCopy, mut each: impl FnMut(Found<'_>)) -> Seen {
         let mut seen = Seen::default();
         let mut frames = Vec::with_capacity(DEPTH_MAX);
@@ -102,7 +112,7 @@ impl Table<'_> {
             let stack = self.stacks.read(record.stack.slot as usize, &mut frames);
             let is_sound = record.live.bytes <= ALLOCATED_BYTES_MAX;
             if is_sound && stack.is_some_and(|stack| stack.id == record.stack) {
-                each(Found { stack: &frames, inuse: count(record.live), alloc: None });
+                each(Found { id: record.stack.to_word(), stack: &frames, inuse: count(record.live), alloc: None });
                 seen.live_samples += 1;
             } else {
                 seen.without_stack += 1;
@@ -133,11 +143,14 @@ impl Table<'_> {
             *samples += 1;
             *weighted = weighted.plus(Weighted::of(sample.bytes, self.period_bytes()));
         }
+        let shows = |slot: usize| live[slot].1 > 0 || (with_allocations && self.stacks.is_used(slot));
+        let mut slots: Vec<(u64, usize)> =
+            (0..live.len()).filter(|&slot| shows(slot)).map(|slot| (self.stacks.first_frame(slot), slot)).collect();
+        // Through the frames from one end to the other: memory is read ahead in that order.
+        slots.sort_unstable();
         let mut frames = Vec::with_capacity(DEPTH_MAX);
-        for (slot, &(generation, samples, weighted)) in live.iter().enumerate() {
-            if samples == 0 && !(with_allocations && self.stacks.is_used(slot)) {
-                continue;
-            }
+        for (_, slot) in slots {
+            let (generation, samples, weighted) = live[slot];
             let stack = self.stacks.read(slot, &mut frames);
             let same = stack.is_some_and(|stack| stack.id.generation == generation);
             let weighted = if samples > 0 && !same {
@@ -152,9 +165,12 @@ impl Table<'_> {
                     seen.without_stack += 1;
                 }
                 Some(stack) if with_allocations => {
-                    each(Found { stack: &frames, inuse: count(weighted), alloc: Some(count(stack.allocated)) });
+                    let alloc = Some(count(stack.allocated));
+                    each(Found { id: stack.id.to_word(), stack: &frames, inuse: count(weighted), alloc });
                 }
-                Some(_) if same => each(Found { stack: &frames, inuse: count(weighted), alloc: None }),
+                Some(stack) if same => {
+                    each(Found { id: stack.id.to_word(), stack: &frames, inuse: count(weighted), alloc: None });
+                }
                 _ => {}
             }
         }

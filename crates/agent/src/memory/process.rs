@@ -12,7 +12,10 @@ pub(crate) struct RssReader {
 
 impl RssReader {
     pub(crate) fn open() -> io::Result<Self> {
-        Ok(Self { statm: File::open("/proc/self/statm")?, page_bytes: rustix::param::page_size() as u64 })
+        // Not rustix's first: it does not know its way about in valgrind.
+        let vector = fs::read("/proc/self/auxv");
+        let page_bytes = vector.map_or_else(|_| rustix::param::page_size() as u64, |vector| page_bytes(&vector));
+        Ok(Self { statm: File::open("/proc/self/statm")?, page_bytes })
     }
 
     pub(crate) fn rss_bytes(&self) -> io::Result<u64> {
@@ -24,6 +27,15 @@ impl RssReader {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/statm has no second number"))?;
         Ok(pages.saturating_mul(self.page_bytes))
     }
+}
+
+/// The kernel's page size in the auxiliary vector of a process: pairs of a kind and a value.
+fn page_bytes(vector: &[u8]) -> u64 {
+    const PAGE_SIZE_KIND: u64 = 6;
+    const PAGE_BYTES_DEFAULT: u64 = 4096;
+    let (words, _) = vector.as_chunks::<8>();
+    let pairs = words.chunks_exact(2).map(|pair| (u64::from_ne_bytes(pair[0]), u64::from_ne_bytes(pair[1])));
+    pairs.into_iter().find(|(kind, _)| *kind == PAGE_SIZE_KIND).map_or(PAGE_BYTES_DEFAULT, |(_, bytes)| bytes)
 }
 
 /// The memory of the host, in bytes.

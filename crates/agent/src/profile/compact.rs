@@ -5,7 +5,6 @@
 //! four bytes a frame.
 
 use super::model::{Count, Mapping, Profile, Sample, either};
-use crate::symbols::AddressMap;
 
 /// A [`Profile`] in its small form.
 #[derive(Debug, Default)]
@@ -21,7 +20,7 @@ pub(crate) struct Compact {
     pub(crate) comments: Vec<String>,
     /// Return addresses by number.
     addresses: Vec<u64>,
-    numbers: AddressMap<u32>,
+    numbers: Numbers,
     /// All stacks, one after the other.
     frames: Vec<u32>,
 }
@@ -51,12 +50,7 @@ impl Compact {
     pub(super) fn push(&mut self, stack: &[u64], inuse: Count, alloc: Option<Count>) {
         let from = self.frames.len() as u32;
         let Self { addresses, numbers, frames, .. } = self;
-        frames.extend(stack.iter().map(|&address| {
-            *numbers.entry(address).or_insert_with(|| {
-                addresses.push(address);
-                addresses.len() as u32 - 1
-            })
-        }));
+        frames.extend(stack.iter().map(|&address| numbers.of(address, addresses)));
         self.samples.push(Counted { from, to: self.frames.len() as u32, inuse, alloc });
     }
 
@@ -149,6 +143,63 @@ impl From<Profile> for Compact {
             compact.push(&sample.stack, sample.inuse, sample.alloc);
         }
         compact
+    }
+}
+
+/// The numbers of addresses: a hash table for half a million look-ups of some hundred addresses.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// Address and number; a power of two of them, half full at most.
+    slots: Vec<(u64, u32)>,
+}
+
+impl Numbers {
+    const NONE: u32 = u32::MAX;
+    const SLOTS_MIN: usize = 1 << 10;
+
+    /// The number of an address, which is added where it is new.
+    #[inline]
+    fn of(&mut self, address: u64, addresses: &mut Vec<u64>) -> u32 {
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut slot = Self::first(address) & mask;
+        while let Some(&(known, number)) = self.slots.get(slot) {
+            if number == Self::NONE {
+                break;
+            }
+            if known == address {
+                return number;
+            }
+            slot = (slot + 1) & mask;
+        }
+        self.add(address, addresses)
+    }
+
+    #[cold]
+    fn add(&mut self, address: u64, addresses: &mut Vec<u64>) -> u32 {
+        let number = addresses.len() as u32;
+        addresses.push(address);
+        if addresses.len() * 2 > self.slots.len() {
+            self.slots = vec![(0, Self::NONE); (addresses.len() * 4).next_power_of_two().max(Self::SLOTS_MIN)];
+            for (number, &address) in addresses.iter().enumerate() {
+                self.place(address, number as u32);
+            }
+        } else {
+            self.place(address, number);
+        }
+        number
+    }
+
+    fn place(&mut self, address: u64, number: u32) {
+        let mask = self.slots.len() - 1;
+        let mut slot = Self::first(address) & mask;
+        while self.slots[slot].1 != Self::NONE {
+            slot = (slot + 1) & mask;
+        }
+        self.slots[slot] = (address, number);
+    }
+
+    fn first(address: u64) -> usize {
+        (address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
     }
 }
 

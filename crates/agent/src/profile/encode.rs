@@ -37,17 +37,18 @@ fn protobuf(profile: &Compact, symbols: &Symbols, kind: Kind, gzip: &mut GzEncod
     for (name, unit) in &types[if has_alloc { 0 } else { 2 }..] {
         out.message(1, &tables.value_type(name, unit));
     }
-    let (mut sample, mut ids) = (Message::default(), Vec::new());
+    let (mut sample, mut ids) = (Message::default(), Message::default());
     for counted in &profile.samples {
         let alloc = counted.alloc.unwrap_or_default();
         let values = [alloc.objects, alloc.bytes, counted.inuse.objects, counted.inuse.bytes];
         ids.clear();
-        let stack = profile.stack(counted).iter().enumerate();
-        ids.extend(stack.map(|(depth, &number)| tables.location(number, depth == 0)));
+        for (depth, &number) in profile.stack(counted).iter().enumerate() {
+            ids.varint(tables.location(number, depth == 0));
+        }
         // Rounded once, here; `as` saturates, far above what an address space holds.
         let values = values.map(|value| (value.round() as i64).cast_unsigned());
         sample.clear();
-        sample.packed(1, &ids);
+        sample.message(1, &ids);
         sample.packed(2, &values[if has_alloc { 0 } else { 2 }..]);
         out.message(2, &sample);
         if out.0.len() >= CHUNK_BYTES {

@@ -11,6 +11,9 @@ use crate::culprit::{Cohort, Grouped, Held, Moment, Patience, Ranking, Report, R
 use crate::jemalloc::{prof, stats::HeapReader};
 use crate::livetable;
 use crate::symbols::resolve::Resolver;
+use unnamed::Unnamed;
+
+mod unnamed;
 
 /// Between two looks, at first.
 const INTERVAL_MIN: Duration = Duration::from_secs(10);
@@ -31,6 +34,11 @@ const WINDOW_MIN: Duration = Duration::from_secs(30);
 /// A look that is closer to the one before than this is not kept.
 const SPACING_MIN: Duration = Duration::from_secs(5);
 
+/// Moments that wait for names; then all get theirs.
+const UNNAMED_MAX: usize = 64;
+/// Memory that they may take together.
+const UNNAMED_BYTES_MAX: usize = 1 << 20;
+
 /// The moments seen, and when to look again.
 pub(super) struct GrowthWatch {
     started: Instant,
@@ -38,6 +46,8 @@ pub(super) struct GrowthWatch {
     newest: Option<Instant>,
     sites: Sites,
     ring: Ring,
+    /// Later than all in the ring.
+    unnamed: Vec<Unnamed>,
     heap: Option<HeapReader>,
 }
 
@@ -49,6 +59,7 @@ impl GrowthWatch {
             newest: None,
             sites: Sites::default(),
             ring: Ring::default(),
+            unnamed: Vec::new(),
             heap: HeapReader::new(),
         }
     }
@@ -65,6 +76,17 @@ impl GrowthWatch {
 
     fn seconds(&self, at: Instant) -> f64 {
         at.duration_since(self.started).as_secs_f64()
+    }
+
+    /// Whether a moment is to be kept that was seen now.
+    fn wants(&self, now: Instant) -> bool {
+        self.seconds(now) >= SETTLED_SECONDS
+            && self.newest.is_none_or(|newest| now.duration_since(newest) >= SPACING_MIN)
+    }
+
+    fn unnamed_is_full(&self) -> bool {
+        self.unnamed.len() >= UNNAMED_MAX
+            || self.unnamed.iter().map(Unnamed::memory_bytes).sum::<usize>() > UNNAMED_BYTES_MAX
     }
 }
 
@@ -110,6 +132,7 @@ impl Profiler {
         }
         self.work(move |shop| {
             let now = Instant::now();
+            name(shop);
             let (grouped, moment) = see(shop, now)?;
             let seconds = moment.seconds;
             let Workshop { resolver, growth, .. } = shop;
@@ -153,13 +176,29 @@ fn against(shop: &mut Workshop, base: &Base, now: (&Grouped, &Moment)) -> Result
 /// One look on schedule.
 pub(super) fn look(shop: &mut Workshop) {
     let began = Instant::now();
-    if prof::active() {
-        // A failure was counted and logged where it happened; the next look may do better.
-        if let Ok((_, moment)) = see(shop, began) {
+    if prof::active() && shop.growth.wants(began) {
+        let growth = &mut shop.growth;
+        if let Some(unnamed) = Unnamed::see(growth.seconds(began), live_bytes(growth), AGE_MIN) {
+            growth.newest = Some(began);
+            growth.unnamed.push(unnamed);
+            if growth.unnamed_is_full() {
+                name(shop);
+            }
+        } else if let Ok((_, moment)) = see_all(shop, began) {
+            // A failure was counted and logged where it happened; the next look may do better.
             keep(&mut shop.growth, began, moment);
         }
     }
     shop.growth.schedule(began, Instant::now());
+}
+
+/// Finds the names for the looks that have none yet.
+fn name(shop: &mut Workshop) {
+    let Workshop { resolver, growth, .. } = shop;
+    for unnamed in std::mem::take(&mut growth.unnamed) {
+        let moment = unnamed.named(&mut growth.sites, resolver);
+        growth.ring.push(moment);
+    }
 }
 
 /// The whole heap, the youngest included.
@@ -207,10 +246,7 @@ fn survivors(age: Duration) -> Option<Profile> {
 }
 
 fn keep(growth: &mut GrowthWatch, now: Instant, moment: Moment) {
-    if moment.seconds < SETTLED_SECONDS {
-        return;
-    }
-    if growth.newest.is_none_or(|newest| now.duration_since(newest) >= SPACING_MIN) {
+    if growth.wants(now) {
         growth.newest = Some(now);
         growth.ring.push(moment);
     }
