@@ -36,10 +36,10 @@ lint: ## rustfmt, clippy, cargo-deny, promtool, shellcheck: no warning passes.
 	promtool check rules dashboards/prometheus/rules.yml dashboards/prometheus/alerts.yml
 	git ls-files | while read -r f; do head -c 64 "$$f" | grep -qE '^#!.*sh$$' && echo "$$f"; done | xargs shellcheck .ci/run
 
-bench: ## Throughput, latency, memory and CPU beside the peers and a bare socket loop, in alternating runs; about an hour.
+bench: ## Throughput, latency, memory and CPU beside the peers and a bare socket loop, in alternating runs; 15 minutes. PART=name for one.
 	crates/bench/peers/build
 	$(BUILD)
-	target/release/heapline-bench --write docs/performance.md
+	target/release/heapline-bench --write docs/performance.md $(if $(PART),--only $(PART))
 
 bench-quick: ## The first table of it, in three minutes.
 	crates/bench/peers/build

@@ -1,31 +1,35 @@
-//! What `make bench` and `make bench-quick` run.
+//! What `make bench` and `make bench-quick` run: parts, each of which has a name, a bound in time and one table.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use crate::compare::{self, Scenario};
+use crate::compare::{self, Scenario, Table};
 use crate::contender::{Contender, Promise};
 use crate::{report, slow};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Three minutes: the floor, Heapline and the peers of one table
+    /// Less than three minutes: the first table, with fewer uploads and rounds
     #[arg(long)]
     quick: bool,
-    /// Rounds; each runs every contender once
+    /// Rounds at most; each runs every contender once
     #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Uploads of 1.36 MB a contender a round; other sizes in proportion
-    #[arg(long, default_value_t = 1_500)]
+    #[arg(long, default_value_t = 500)]
     uploads: u64,
+    /// Seconds for a part: further rounds are left out, on a busy machine above all
+    #[arg(long, default_value_t = 80)]
+    seconds: u64,
     /// Keep-alive connections
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Only the tables whose titles contain this
-    #[arg(long)]
-    only: Option<String>,
+    /// Only this part
+    #[arg(long, value_enum)]
+    only: Option<Part>,
     /// Only the floor and Heapline
     #[arg(long)]
     alone: bool,
@@ -35,9 +39,35 @@ pub(crate) struct Options {
     /// The same on a disk
     #[arg(long, default_value = "/tmp")]
     disk_dir: PathBuf,
-    /// Replace the tables between this file's markers
+    /// Put the tables between this file's markers, each in the place of the one with its title
     #[arg(long)]
     write: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// 1.36 MB files to memory
+    Memory,
+    /// The same to a disk, not synced
+    Disk,
+    /// The same to memory, with SHA-256
+    Sha256,
+    /// The same to a disk, synced
+    Synced,
+    /// 4 KiB files to memory
+    Small,
+    /// 1 GiB files to memory
+    Large,
+    /// Latency at 70% of each contender's own saturation, in an open loop
+    Latency,
+    /// Memory at 500 uploads that stand half-way
+    Paused,
+    /// Start to the first connection taken
+    Start,
+    /// Cost against connections, 1 to 1,000
+    Connections,
+    /// Cost against the size of the files, 1 KiB to 256 MiB
+    Sizes,
 }
 
 /// The size of the story's files.
@@ -45,77 +75,140 @@ const FILE_BYTES: u64 = 1_363_149;
 const SMALL_FILE_BYTES: u64 = 4 << 10;
 const LARGE_FILE_BYTES: u64 = 1 << 30;
 const SLOW_UPLOADS: usize = 500;
+const SHARE_OF_SATURATION: f64 = 0.7;
+const QUICK_ROUNDS: usize = 5;
+const QUICK_TIME_MAX: Duration = Duration::from_secs(140);
+const CONNECTIONS: [usize; 5] = [1, 8, 64, 256, 1_000];
+const SIZES: [u64; 6] = [1 << 10, 16 << 10, 256 << 10, 4 << 20, 32 << 20, 256 << 20];
+const SIZES_UPLOADS_MAX: u64 = 5_000;
 
 pub(crate) fn run(options: &Options) -> io::Result<()> {
-    let mut text = report::machine();
-    for scenario in scenarios(options).into_iter().filter(|scenario| wanted(options, &scenario.title)) {
-        let table = report::table(&compare::run(scenario)?);
-        println!("{table}");
-        text.push_str(&table);
-    }
-    let title = format!("{SLOW_UPLOADS} uploads that stand half-way");
-    if !options.quick && wanted(options, &title) {
-        let table = slow_table(options, &title);
-        println!("{table}");
-        text.push_str(&table);
-    }
-    match &options.write {
-        Some(path) => report::replace(path, &text),
-        None => Ok(()),
-    }
-}
-
-fn wanted(options: &Options, title: &str) -> bool {
-    options.only.as_ref().is_none_or(|only| title.contains(only))
-}
-
-fn scenarios(options: &Options) -> Vec<Scenario> {
-    let (in_memory, on_disk) = (&options.memory_dir, &options.disk_dir);
-    let scenario = |title: &str, dir: &PathBuf, bytes: u64, sync: bool, digest: bool| Scenario {
-        title: title.to_owned(),
-        contenders: contenders(options),
-        rounds: options.rounds,
-        uploads: options.uploads,
-        connections: options.connections,
-        bytes,
-        dir: dir.clone(),
-        promise: Promise { sync, digest },
-        rate: None,
+    let parts = match (options.only, options.quick) {
+        (Some(part), _) => vec![part],
+        (None, true) => vec![Part::Memory],
+        (None, false) => Part::value_variants().to_vec(),
     };
-    let first = scenario("1.36 MB files to memory", in_memory, FILE_BYTES, false, false);
-    if options.quick {
-        return vec![Scenario { rounds: 3, uploads: options.uploads / 2, ..first }];
+    for (number, &part) in parts.iter().enumerate() {
+        eprintln!("part {} of {}", number + 1, parts.len());
+        let text = options.measure(part)?;
+        println!("{text}");
+        if let Some(path) = &options.write {
+            report::replace(path, &report::machine(), &text)?;
+        }
     }
-    let small = scenario("4 KiB files to memory", in_memory, SMALL_FILE_BYTES, false, false);
-    let large = scenario("1 GiB files to memory", in_memory, LARGE_FILE_BYTES, false, false);
-    vec![
-        first,
-        scenario("1.36 MB files to disk", on_disk, FILE_BYTES, false, false),
-        scenario("1.36 MB files to memory, with SHA-256", in_memory, FILE_BYTES, false, true),
+    Ok(())
+}
+
+impl Options {
+    fn measure(&self, part: Part) -> io::Result<String> {
+        let (uploads, rounds) = (self.uploads, self.rounds);
+        let memory = self.scenario("1.36 MB files to memory", &self.memory_dir);
+        let scenario = match part {
+            Part::Memory if self.quick => {
+                Scenario { rounds: rounds.min(QUICK_ROUNDS), time_max: QUICK_TIME_MAX, ..memory }
+            }
+            Part::Memory => memory,
+            Part::Disk => self.scenario("1.36 MB files to disk", &self.disk_dir),
+            Part::Sha256 => Scenario {
+                promise: Promise { sync: false, digest: true },
+                ..self.scenario("1.36 MB files to memory, with SHA-256", &self.memory_dir)
+            },
+            Part::Synced => Scenario {
+                promise: Promise { sync: true, digest: false },
+                uploads: uploads / 2,
+                ..self.scenario("1.36 MB files to disk, synced", &self.disk_dir)
+            },
+            Part::Small => Scenario {
+                bytes: SMALL_FILE_BYTES,
+                uploads: uploads * 16,
+                ..self.scenario("4 KiB files to memory", &self.memory_dir)
+            },
+            Part::Large => Scenario {
+                bytes: LARGE_FILE_BYTES,
+                uploads: 2,
+                connections: 2,
+                contenders: self.few(),
+                ..self.scenario("1 GiB files to memory", &self.memory_dir)
+            },
+            Part::Latency => Scenario {
+                share_of_saturation: Some(SHARE_OF_SATURATION),
+                rests: false,
+                ..self.scenario("1.36 MB files to memory, at 70% of each one's own saturation", &self.memory_dir)
+            },
+            Part::Start => {
+                let scenario = self.scenario("Start to the first connection taken", &self.memory_dir);
+                let scenario =
+                    Scenario { uploads: 1, connections: 1, bytes: SMALL_FILE_BYTES, rests: false, ..scenario };
+                return Ok(report::start_table(&compare::run(scenario)?));
+            }
+            Part::Paused => return self.paused(),
+            Part::Connections => {
+                let of = |&connections: &usize| {
+                    let scenario = self.step(format!("{connections} connections"), CONNECTIONS.len());
+                    Scenario { connections, uploads: uploads.max(connections as u64), ..scenario }
+                };
+                return growth("1.36 MB files to memory, by connections", CONNECTIONS.iter().map(of));
+            }
+            Part::Sizes => {
+                let of = |&bytes: &u64| {
+                    let scenario = self.step(format!("{} KiB", bytes >> 10), SIZES.len());
+                    let uploads = (uploads * FILE_BYTES / bytes).clamp(2, SIZES_UPLOADS_MAX);
+                    Scenario { bytes, uploads, connections: self.connections.min(uploads as usize), ..scenario }
+                };
+                return growth("Files to memory, by size", SIZES.iter().map(of));
+            }
+        };
+        Ok(report::table(&compare::run(scenario)?))
+    }
+
+    fn scenario(&self, title: &str, dir: &Path) -> Scenario {
         Scenario {
-            uploads: options.uploads / 2,
-            ..scenario("1.36 MB files to disk, synced", on_disk, FILE_BYTES, true, false)
-        },
-        Scenario { uploads: options.uploads * 10, ..small },
-        Scenario { uploads: 4, connections: 2, rounds: options.rounds.min(3), ..large },
-    ]
+            title: title.to_owned(),
+            contenders: self.contenders(),
+            rounds: self.rounds,
+            uploads: self.uploads,
+            connections: self.connections,
+            bytes: FILE_BYTES,
+            dir: dir.to_owned(),
+            promise: Promise { sync: false, digest: false },
+            share_of_saturation: None,
+            time_max: Duration::from_secs(self.seconds),
+            rests: true,
+        }
+    }
+
+    /// One of so many rows of a table of growth.
+    fn step(&self, title: String, steps: usize) -> Scenario {
+        let scenario = self.scenario(&title, &self.memory_dir);
+        let time_max = scenario.time_max / u32::try_from(steps).unwrap_or(u32::MAX);
+        Scenario { contenders: self.few(), rounds: self.rounds.min(3), rests: false, time_max, ..scenario }
+    }
+
+    fn contenders(&self) -> Vec<Contender> {
+        let ours = |contender: &Contender| {
+            use Contender::{Floor, FloorAgain, UploadMultipart, UploadPut};
+            matches!(contender, Floor | FloorAgain | UploadPut | UploadMultipart)
+        };
+        Contender::ALL.into_iter().filter(|contender| !self.alone || ours(contender)).collect()
+    }
+
+    /// Where a table has many rows, or a row takes long.
+    fn few(&self) -> Vec<Contender> {
+        use Contender::{Floor, Nginx, UploadMultipart, UploadPut};
+        self.contenders().into_iter().filter(|one| matches!(one, Floor | Nginx | UploadMultipart | UploadPut)).collect()
+    }
+
+    fn paused(&self) -> io::Result<String> {
+        let title = format!("{SLOW_UPLOADS} uploads that stand half-way");
+        let servers = self.contenders().into_iter();
+        let servers = servers.filter(|one| !matches!(one, Contender::Floor | Contender::FloorAgain | Contender::Null));
+        let servers: Vec<_> = servers.collect();
+        let rows = slow::measure(&title, &servers, SLOW_UPLOADS, FILE_BYTES, &self.memory_dir);
+        Ok(report::slow_table(&title, SLOW_UPLOADS, &rows))
+    }
 }
 
-fn contenders(options: &Options) -> Vec<Contender> {
-    let ours = |contender: &Contender| {
-        use Contender::{Floor, FloorAgain, UploadMultipart, UploadPut};
-        matches!(contender, Floor | FloorAgain | UploadPut | UploadMultipart)
-    };
-    Contender::ALL.into_iter().filter(|contender| !options.alone || ours(contender)).collect()
-}
-
-fn slow_table(options: &Options, title: &str) -> String {
-    let rows = contenders(options)
-        .into_iter()
-        .filter(|contender| !matches!(contender, Contender::Floor | Contender::FloorAgain | Contender::Null));
-    let rows = rows.map(|contender| {
-        eprintln!("{title}: {}", contender.name());
-        (contender, slow::measure(contender, SLOW_UPLOADS, FILE_BYTES, &options.memory_dir))
-    });
-    report::slow_table(title, SLOW_UPLOADS, &rows.collect::<Vec<_>>())
+fn growth(title: &str, steps: impl Iterator<Item = Scenario>) -> io::Result<String> {
+    let tables = steps.map(compare::run).collect::<io::Result<Vec<Table>>>()?;
+    Ok(report::growth_table(title, &tables))
 }

@@ -46,7 +46,7 @@ pub(crate) fn table(table: &Table) -> String {
         scenario.title,
         scenario.uploads,
         scenario.connections,
-        scenario.rounds,
+        table.rows.iter().map(|row| row.figures.len()).max().unwrap_or(0),
         scenario.dir.display(),
     );
     let floor = table.rows.iter().find(|row| row.contender == Contender::Floor);
@@ -103,16 +103,82 @@ pub(crate) fn slow_table(title: &str, uploads: usize, rows: &[(Contender, io::Re
     text
 }
 
-/// Puts the tables where the file has its markers.
-pub(crate) fn replace(path: &Path, tables: &str) -> io::Result<()> {
+/// Cost beside what grows: a row a table.
+pub(crate) fn growth_table(title: &str, tables: &[Table]) -> String {
+    let contenders: Vec<Contender> = tables.first().map_or(Vec::new(), |first| first.scenario.contenders.clone());
+    let mut text = format!("\n### {title}\n\nEach: uploads/s, CPU ms an upload, RSS at its peak.\n\n| ");
+    for contender in &contenders {
+        let _ = write!(text, "| {} ", contender.name());
+    }
+    let _ = writeln!(text, "|\n|{}", "---|".repeat(contenders.len() + 1));
+    for table in tables {
+        let _ = write!(text, "| {} ", table.scenario.title);
+        for contender in &contenders {
+            let row = table.rows.iter().find(|row| row.contender == *contender);
+            let column =
+                |of: fn(&Figures) -> f64| median(row.map_or(Vec::new(), |row| row.figures.iter().map(of).collect()));
+            let cpu_ms = column(|f| f.cpu_seconds_per_gigabyte) * table.scenario.bytes as f64 / 1e6;
+            let (each, peak) = (column(|f| f.uploads_per_second), column(|f| f.rss_peak_megabytes));
+            let _ = write!(text, "| {each:.0}, {cpu_ms:.3} ms, {peak:.0} MB ");
+        }
+        text.push_str("|\n");
+    }
+    text
+}
+
+pub(crate) fn start_table(table: &Table) -> String {
+    let mut text = format!("\n### {}\n\n| | ms (min–median–max) |\n|---|---|\n", table.scenario.title);
+    for row in &table.rows {
+        let mut ms: Vec<f64> = row.figures.iter().map(|figures| figures.ready_ms).collect();
+        ms.sort_by(f64::total_cmp);
+        let (low, high) = (ms.first().copied(), ms.last().copied());
+        let (low, high) = (low.unwrap_or(f64::NAN), high.unwrap_or(f64::NAN));
+        let _ = writeln!(text, "| {} | {low:.1}–{:.1}–{high:.1} |", row.contender.name(), median(ms));
+    }
+    text
+}
+
+/// Puts a table where the file has its markers, in the place of the one with its title or behind the others.
+pub(crate) fn replace(path: &Path, machine: &str, table: &str) -> io::Result<()> {
     let text = std::fs::read_to_string(path)?;
-    let (Some((before, _)), Some((_, after))) = (text.split_once(BEGIN), text.split_once(END)) else {
+    let (Some((before, rest)), Some((_, after))) = (text.split_once(BEGIN), text.split_once(END)) else {
         return Err(io::Error::other(format!("{} has no markers", path.display())));
     };
-    std::fs::write(path, format!("{before}{BEGIN}\n{tables}\n{END}{after}"))
+    let tables = rest.split_once(END).map_or("", |(tables, _)| tables);
+    std::fs::write(path, format!("{before}{BEGIN}\n{machine}{}{END}{after}", with_table(tables, table)))
+}
+
+fn with_table(tables: &str, table: &str) -> String {
+    let title = |text: &str| text.trim_start().lines().next().unwrap_or_default().to_owned();
+    let new = format!("\n{}\n", table.trim());
+    let mut text = String::new();
+    let mut is_new = true;
+    for old in tables.split("\n### ").skip(1) {
+        let old = format!("\n### {}\n", old.trim());
+        let is_old = title(&old) == title(&new);
+        is_new &= !is_old;
+        text.push_str(if is_old { &new } else { &old });
+    }
+    if is_new {
+        text.push_str(&new);
+    }
+    text
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_takes_the_place_of_the_one_with_its_title() {
+        let first = with_table("\nmachine\n", "\n### one\n\n| 1 |\n");
+        let second = with_table(&first, "\n### two\n\n| 2 |\n");
+        assert_eq!(second, "\n### one\n\n| 1 |\n\n### two\n\n| 2 |\n");
+        assert_eq!(with_table(&second, "\n### one\n\n| 3 |\n"), "\n### one\n\n| 3 |\n\n### two\n\n| 2 |\n");
+    }
 }

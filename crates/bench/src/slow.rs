@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use crate::contender::{Contender, Promise};
 use crate::load::{self, Request, read_created, sleep};
 use crate::server::{Server, TOKEN};
@@ -24,7 +26,28 @@ pub(crate) struct Figures {
     pub after: f64,
 }
 
-pub(crate) fn measure(contender: Contender, uploads: usize, bytes: u64, dir: &Path) -> io::Result<Figures> {
+/// One server after the other; what stays is read when all had their uploads and a while of rest.
+pub(crate) fn measure(
+    title: &str,
+    contenders: &[Contender],
+    uploads: usize,
+    bytes: u64,
+    dir: &Path,
+) -> Vec<(Contender, io::Result<Figures>)> {
+    let mut rows = Vec::new();
+    for &contender in contenders {
+        eprintln!("{title}: {}", contender.name());
+        rows.push((contender, pause(contender, uploads, bytes, dir)));
+    }
+    sleep(IDLE_TIME);
+    let after = |(mut figures, server, _dir): (Figures, Server, TempDir)| {
+        (figures.peak, figures.after) = server.rss_megabytes()?;
+        Ok(figures)
+    };
+    rows.into_iter().map(|(contender, row)| (contender, row.and_then(after))).collect()
+}
+
+fn pause(contender: Contender, uploads: usize, bytes: u64, dir: &Path) -> io::Result<(Figures, Server, TempDir)> {
     let dir = tempfile::tempdir_in(dir)?;
     let server = contender.start(dir.path(), Promise { sync: false, digest: false })?;
     let request = Request::new(&load::Options {
@@ -64,9 +87,7 @@ pub(crate) fn measure(contender: Contender, uploads: usize, bytes: u64, dir: &Pa
         read_created(connection, &mut answer)?;
     }
     drop(connections);
-    sleep(IDLE_TIME);
-    let (peak, after) = server.rss_megabytes()?;
-    Ok(Figures { idle, paused, peak, after })
+    Ok((Figures { idle, paused, peak: paused, after: paused }, server, dir))
 }
 
 fn now(server: &Server) -> io::Result<f64> {

@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 
 use crate::connection::{Connection, READ_BUFFER_BYTES_MAX};
 use crate::http::Service;
-use crate::http::direct::{self, Handover, Lanes, Upload};
+use crate::http::direct::{self, Handover, Lanes, Together, Upload};
 
 /// The largest request head.
 const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -41,7 +41,7 @@ pub async fn serve(
 ) -> usize {
     let (drain, draining) = watch::channel(false);
     let mut acceptor = Acceptor::new(listener, service.limits.connections_max);
-    let lanes = direct::lanes();
+    let (lanes, together) = (direct::lanes(), Together::default());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -49,8 +49,8 @@ pub async fn serve(
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             (stream, permit) = acceptor.accept() => {
-                let (service, lanes) = (Arc::clone(&service), Arc::clone(&lanes));
-                connections.spawn(serve_connection(stream, service, lanes, Some(draining.clone()), permit));
+                let (service, lanes, together) = (Arc::clone(&service), Arc::clone(&lanes), together.clone());
+                connections.spawn(serve_connection(stream, service, lanes, together, Some(draining.clone()), permit));
             }
         }
     }
@@ -65,8 +65,8 @@ pub async fn serve(
             () = sleep_until(deadline) => break,
             Some(_) = late.join_next() => {}
             (stream, permit) = acceptor.accept() => {
-                let (service, lanes) = (Arc::clone(&service), Arc::clone(&lanes));
-                late.spawn(serve_connection(stream, service, lanes, None, permit));
+                let (service, lanes, together) = (Arc::clone(&service), Arc::clone(&lanes), together.clone());
+                late.spawn(serve_connection(stream, service, lanes, together, None, permit));
             }
         }
     }
@@ -119,6 +119,7 @@ async fn serve_connection(
     mut stream: TcpStream,
     service: Arc<Service>,
     lanes: Lanes,
+    together: Together,
     mut draining: Option<watch::Receiver<bool>>,
     _permit: OwnedSemaphorePermit,
 ) {
@@ -126,7 +127,8 @@ async fn serve_connection(
         debug!(%error, "cannot set TCP_NODELAY");
     }
     let mut early = Bytes::new();
-    while let Some((given_back, rest, upload)) = serve_requests(stream, early, &service, &mut draining).await {
+    while let Some((given_back, rest, upload)) = serve_requests(stream, early, &service, &together, &mut draining).await
+    {
         let may_go_on = || draining.as_ref().is_some_and(|draining| !*draining.borrow());
         match direct::serve(&service, &lanes, given_back, rest, upload, may_go_on).await {
             Some(next) => (stream, early) = next,
@@ -141,9 +143,10 @@ async fn serve_requests(
     stream: TcpStream,
     early: Bytes,
     service: &Arc<Service>,
+    together: &Together,
     draining: &mut Option<watch::Receiver<bool>>,
 ) -> Option<(TcpStream, Bytes, Box<Upload>)> {
-    let handover = Handover::default();
+    let handover = Handover::new(together.clone());
     let limits = &service.limits;
     let stream = Connection::new(stream, early, handover.clone(), service.ledger.clone(), limits.write_idle_max);
     let read_buffer = stream.read_buffer();

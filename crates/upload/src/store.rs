@@ -142,6 +142,11 @@ impl Store {
         &self.repeats
     }
 
+    /// Whether to seal a file waits for no disk and no network.
+    pub(crate) fn seals_at_once(&self) -> bool {
+        self.bucket.is_none() && !self.directory.syncs()
+    }
+
     /// Starts a file under a new id.
     ///
     /// # Errors

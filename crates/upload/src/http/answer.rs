@@ -22,6 +22,13 @@ pub(super) struct Admitted {
     _room: Promised,
 }
 
+impl Admitted {
+    /// Whether the request may be one that was sent before.
+    pub(super) fn has_key(&self) -> bool {
+        self.claim.is_some()
+    }
+}
+
 /// Where the files of a request go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
@@ -95,7 +102,7 @@ async fn commit_all(store: &Store, committer: &Committer, sealed: Vec<Sealed>) -
 }
 
 /// What a 201 will say, made before the commit takes the files.
-fn answer(target: Target, sealed: &[Sealed]) -> Option<Answer> {
+pub(super) fn answer(target: Target, sealed: &[Sealed]) -> Option<Answer> {
     let first = sealed.first()?;
     let files: Vec<_> = sealed.iter().map(|file| FileObject::new(file.id(), file.meta())).collect();
     let sha256 = first.meta().sha256.as_ref().filter(|_| target == Target::File);
@@ -105,7 +112,7 @@ fn answer(target: Target, sealed: &[Sealed]) -> Option<Answer> {
     Some(Answer { first: *first.id(), body, repr_digest: sha256.map(digest::field_value) })
 }
 
-fn created(answer: Answer) -> Reply {
+pub(super) fn created(answer: Answer) -> Reply {
     let mut reply = reply::json_text(StatusCode::CREATED, "application/json", answer.body);
     let headers = reply.headers_mut();
     if let Ok(location) = format!("/files/{}", answer.first).try_into() {

@@ -4,11 +4,12 @@
 //! which is in its core's cache when it is hashed and written. A thread stays with an upload as long as bytes come: a
 //! client that pauses gives thread and buffer back and costs a socket. The answer sent, hyper has the connection again.
 //!
-//! A small body is left to hyper and stored in one piece, by one hand-over to a blocking thread. Chunked bodies, and forms
-//! that may be held in memory, are received frame by frame.
+//! A small body is left to hyper and stored in one piece, together with others where no disk is waited for. Chunked bodies,
+//! and forms that may be held in memory, are received frame by frame.
 
 mod answer;
 mod form;
+mod together;
 mod transfer;
 
 use std::future::{pending, poll_fn};
@@ -35,6 +36,7 @@ use super::{Refusal, Reply, Service};
 use crate::ledger::Permit;
 use crate::metrics::{InFlight, Outcome};
 use crate::spool::Threshold;
+pub(crate) use together::Together;
 use transfer::{End, Lane, Transfer, Whole};
 
 /// A body up to this is in hyper's first buffer before it could be taken over; an upload is admitted with as much.
@@ -76,18 +78,29 @@ pub(super) struct Ticket {
 }
 
 /// Where a request of a connection waits to be taken over, and whether hyper has written all that it had to.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Handover {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
+    together: Together,
     upload: Mutex<Option<Box<Upload>>>,
     unflushed: AtomicBool,
 }
 
 impl Handover {
+    /// Of a connection of a server whose small uploads meet in `together`.
+    pub(crate) fn new(together: Together) -> Self {
+        let (upload, unflushed) = (Mutex::default(), AtomicBool::default());
+        Self { shared: Arc::new(Shared { together, upload, unflushed }) }
+    }
+
+    /// Where small uploads of the server meet.
+    pub(super) fn together(&self) -> Together {
+        self.shared.together.clone()
+    }
+
     pub(crate) fn set_flushed(&self, flushed: bool) {
         self.shared.unflushed.store(!flushed, Ordering::Relaxed);
     }
@@ -186,14 +199,18 @@ struct Received {
     outcome: Result<Whole, Refusal>,
 }
 
-/// Stores a small body that is all there.
+/// Stores a small body that is all there: with those that are there, too, unless the disk would have it wait for each.
 pub(super) async fn store_whole(
     service: &Arc<Service>,
+    together: Option<Together>,
     plan: Plan,
     admitted: Admitted,
     frames: Vec<Bytes>,
 ) -> Result<Reply, Refusal> {
     let transfer = Transfer::new(Arc::clone(service), plan, frames, 0);
+    if let Some(together) = together.filter(|_| !admitted.has_key() && service.store.seals_at_once()) {
+        return Ok(stored::created(together.store(service, transfer).await?));
+    }
     let (target, sealed) = spawn_blocking(move || transfer.store()).await??;
     stored::commit(service, admitted, target, sealed).await
 }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
 use super::answer::{self, Admitted, Target};
+use super::direct::Handover;
 use super::{Refusal, Reply, Service, direct};
 use crate::admission;
 use crate::body::{Arrival, Intake};
@@ -78,12 +79,13 @@ pub(super) async fn receive(
     admitted: Admitted,
 ) -> Result<Reply, Refusal> {
     let in_one_piece = direct::is_small(&request) && !plan.checks_the_body();
+    let together = request.extensions().get::<Handover>().map(Handover::together);
     let mut intake = service.intake(request);
     if in_one_piece {
         let mut frames = Vec::new();
         let collected = collect(&mut intake, &mut frames).await;
         match collected {
-            Ok(true) => return direct::store_whole(service, plan, admitted, frames).await,
+            Ok(true) => return direct::store_whole(service, together, plan, admitted, frames).await,
             Ok(false) => intake.put_back(frames),
             Err(refusal) => return or_discard(service, intake, Err(refusal)),
         }

@@ -13,24 +13,29 @@
 //! honestly: the form is answered as failed (the client may send it again, and then has it twice), nothing further is
 //! committed, and the rest of its steps are tried again, each second, before each batch, and at the next start.
 
+mod handover;
+
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::{error, info, warn};
 
-use super::bucket::{BucketCommitter, BucketError};
-use super::{Directory, Sealed, is_no_space};
+pub use handover::{CommitError, Committer};
+use handover::{Form, Group, Request, answer};
+
+use super::{Directory, Sealed};
 use crate::event::Event;
 use crate::outbox::{Cursor, EventLog, Journal, Progress, Record, StoredFile};
 
-/// Forms that may wait for the committer; further callers wait their turn without a place in memory.
-const WAITING_FORMS_MAX: usize = 1024;
 /// Files in one batch; one form may be longer by itself.
 const BATCH_FILES: usize = 256;
+/// Memory of a batch's records that is kept; more, for a form of many long names, is given back.
+const RECORDS_KEPT_BYTES_MAX: usize = 256 << 10;
+/// What a file takes in `events.jsonl`, but for long names.
+const LINE_BYTES: usize = 512;
 /// Renames and lines are synced after so long without a new form, or when so many events, or this time, have come together.
 const SETTLE_LULL: Duration = Duration::from_millis(20);
 const SETTLE_EVENTS_MAX: u64 = 2048;
@@ -38,103 +43,11 @@ const SETTLE_TIME_MAX: Duration = Duration::from_millis(500);
 /// How often a form that could not be finished is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why a form was not committed, or cannot be said to be.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum CommitError {
-    /// Too many events wait for Kafka. Nothing was stored; try again later.
-    #[error("the outbox is full")]
-    OutboxFull,
-    #[error("no space left to commit a form")]
-    NoSpace { source: Arc<io::Error> },
-    #[error("cannot commit a form")]
-    Io { source: Arc<io::Error> },
-    /// The object store does not answer, or not now; the form may still appear, whole.
-    #[error("the object store is away")]
-    Away { source: Arc<BucketError> },
-    /// The object store keeps other bytes than were sent. Nothing was stored.
-    #[error("the object store does not keep a form intact")]
-    Damaged { source: Arc<BucketError> },
-}
-
-impl CommitError {
-    pub(super) fn new(source: io::Error) -> Self {
-        let no_space = is_no_space(&source);
-        let source = Arc::new(source);
-        if no_space { Self::NoSpace { source } } else { Self::Io { source } }
-    }
-
-    pub(super) fn stopped() -> Self {
-        Self::new(io::Error::other("the store is shut down"))
-    }
-}
-
-/// Hands forms to whoever commits them. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Committer {
-    route: Route,
-}
-
-#[derive(Debug, Clone)]
-enum Route {
-    /// To the thread that commits to a directory.
-    Thread {
-        requests: SyncSender<Request>,
-        room: Arc<Semaphore>,
-    },
-    Bucket(BucketCommitter),
-}
-
-impl Committer {
-    pub(super) fn to_bucket(committer: BucketCommitter) -> Self {
-        Self { route: Route::Bucket(committer) }
-    }
-
-    /// Commits the files of one form, all or none. When this returns `Ok`, they are durable and visible, and their
-    /// events are durable. A caller that goes away after the form was accepted changes nothing: it is committed whole.
-    ///
-    /// # Errors
-    /// See [`CommitError`]; after `Io` and `NoSpace` the files may still appear, whole, if the disk failed in the
-    /// middle; else they are removed.
-    pub async fn commit(&self, files: Vec<Sealed>) -> Result<(), CommitError> {
-        if files.is_empty() {
-            return Ok(());
-        }
-        let (requests, room) = match &self.route {
-            Route::Thread { requests, room } => (requests, room),
-            Route::Bucket(bucket) => return bucket.commit(files).await,
-        };
-        let room = Arc::clone(room).acquire_owned().await.map_err(|_| CommitError::stopped())?;
-        let (answer, answered) = oneshot::channel();
-        // Does not block: there are as many places as permits.
-        let request = Request::Commit(Form { files, answer, _room: room });
-        requests.send(request).map_err(|_| CommitError::stopped())?;
-        answered.await.unwrap_or_else(|_| Err(CommitError::stopped()))
-    }
-
-    /// Lets the thread finish what waits, then end. Blocking.
-    pub(crate) fn stop(&self) {
-        match &self.route {
-            Route::Thread { requests, room } => {
-                room.close();
-                // An error means that it has ended already.
-                let _ = requests.send(Request::Stop);
-            }
-            Route::Bucket(bucket) => bucket.stop(),
-        }
-    }
-}
-
+/// A committed file whose further steps are not done.
 #[derive(Debug)]
-enum Request {
-    Commit(Form),
-    Stop,
-}
-
-#[derive(Debug)]
-struct Form {
-    files: Vec<Sealed>,
-    answer: oneshot::Sender<Result<(), CommitError>>,
-    _room: OwnedSemaphorePermit,
+struct Unfinished {
+    file: StoredFile,
+    has_sidecar: bool,
 }
 
 /// Where events go once their files are visible.
@@ -151,8 +64,10 @@ pub(super) struct Commits {
     journal: Journal,
     sink: Sink,
     progress: Arc<Progress>,
-    /// Committed files whose further steps are not done: one batch at most.
-    unfinished: Vec<StoredFile>,
+    /// One batch at most.
+    unfinished: Vec<Unfinished>,
+    /// The records of a batch, in memory that is kept for the next.
+    records: Vec<u8>,
     /// Behind the last event whose rename and line are durable by themselves.
     settled_to: u64,
     /// When the first that is not was made visible.
@@ -163,17 +78,17 @@ pub(super) struct Commits {
 
 /// Starts the committer thread.
 pub(super) fn start(commits: Commits) -> io::Result<(Committer, JoinHandle<()>)> {
-    let (requests, queue) = sync_channel(WAITING_FORMS_MAX + 1);
+    let (committer, queue) = Committer::to_thread();
     let thread = std::thread::Builder::new().name("store-commit".into()).spawn(move || commits.run(&queue))?;
-    let route = Route::Thread { requests, room: Arc::new(Semaphore::new(WAITING_FORMS_MAX)) };
-    Ok((Committer { route }, thread))
+    Ok((committer, thread))
 }
 
 impl Commits {
     pub(super) fn new(directory: &Arc<Directory>, journal: Journal, sink: Sink, progress: &Arc<Progress>) -> Self {
         let (directory, progress) = (Arc::clone(directory), Arc::clone(progress));
-        let (unfinished, settled_to) = (Vec::new(), journal.next_seq());
-        Self { directory, journal, sink, progress, unfinished, settled_to, unsettled_since: None, uncertain: false }
+        let (unfinished, records, settled_to) = (Vec::new(), Vec::new(), journal.next_seq());
+        let (unsettled_since, uncertain) = (None, false);
+        Self { directory, journal, sink, progress, unfinished, records, settled_to, unsettled_since, uncertain }
     }
 
     fn run(mut self, queue: &Receiver<Request>) {
@@ -186,14 +101,14 @@ impl Commits {
                 None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match first {
-                Ok(Request::Commit(form)) => stopping = self.commit_with_those_waiting(form, queue),
+                Ok(Request::Commit(group)) => stopping = self.commit_with_those_waiting(group, queue),
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => stopping = true,
                 // A failure was logged when it began.
                 Err(RecvTimeoutError::Timeout) => drop(self.finish().and_then(|()| self.settle())),
             }
         }
-        while let Ok(Request::Commit(form)) = queue.try_recv() {
-            self.commit_with_those_waiting(form, queue);
+        while let Ok(Request::Commit(group)) = queue.try_recv() {
+            self.commit_with_those_waiting(group, queue);
         }
         if let Err(error) = self.settle() {
             warn!(%error, "renames and events are not synced; the next start does it");
@@ -201,15 +116,15 @@ impl Commits {
     }
 
     /// Commits a batch; `true` where the wish to stop was among what waited.
-    fn commit_with_those_waiting(&mut self, first: Form, queue: &Receiver<Request>) -> bool {
+    fn commit_with_those_waiting(&mut self, first: Group, queue: &Receiver<Request>) -> bool {
         let mut stopping = false;
-        let mut files = first.files.len();
+        let mut files = first.files_count();
         let mut batch = vec![first];
         while files < BATCH_FILES {
             match queue.try_recv() {
-                Ok(Request::Commit(form)) => {
-                    files += form.files.len();
-                    batch.push(form);
+                Ok(Request::Commit(group)) => {
+                    files += group.files_count();
+                    batch.push(group);
                 }
                 Ok(Request::Stop) => stopping = true,
                 Err(_) => break,
@@ -219,23 +134,21 @@ impl Commits {
         stopping
     }
 
-    fn commit(&mut self, batch: Vec<Form>) {
+    fn commit(&mut self, mut batch: Vec<Group>) {
         if let Err(error) = self.ready_for_more() {
             return answer(batch, &Err(CommitError::new(error)));
         }
-        let (mut records, mut end) = (Vec::new(), self.journal.next_seq());
-        let mut accepted = Vec::with_capacity(batch.len());
-        for form in batch {
-            match self.add_record(&form, &mut end, &mut records) {
-                Ok(()) => accepted.push(form),
-                Err(error) => answer(vec![form], &Err(error)),
-            }
+        let (mut records, mut end) = (std::mem::take(&mut self.records), self.journal.next_seq());
+        records.clear();
+        let mut files = Vec::new();
+        for form in batch.iter_mut().flat_map(|group| &mut group.forms) {
+            form.refused = self.add_record(form, &mut end, &mut records, &mut files).err();
         }
-        if accepted.is_empty() {
-            return;
+        let result = if files.is_empty() { Ok(()) } else { self.append_and_finish(&mut batch, &records, end, files) };
+        if records.capacity() <= RECORDS_KEPT_BYTES_MAX {
+            self.records = records;
         }
-        let result = self.append_and_finish(&mut accepted, &records, end);
-        answer(accepted, &result.map_err(CommitError::new));
+        answer(batch, &result.map_err(CommitError::new));
     }
 
     fn ready_for_more(&mut self) -> io::Result<()> {
@@ -255,7 +168,13 @@ impl Commits {
         self.directory.sync_spool()
     }
 
-    fn add_record(&self, form: &Form, end: &mut u64, records: &mut Vec<u8>) -> Result<(), CommitError> {
+    fn add_record(
+        &self,
+        form: &Form,
+        end: &mut u64,
+        records: &mut Vec<u8>,
+        unfinished: &mut Vec<Unfinished>,
+    ) -> Result<(), CommitError> {
         let files = form.files.iter().map(|sealed| StoredFile { id: *sealed.id(), meta: sealed.meta().clone() });
         let record = Record { seq: *end, files: files.collect(), origin: None };
         let before_bytes = records.len();
@@ -266,14 +185,23 @@ impl Commits {
             return Err(CommitError::OutboxFull);
         }
         *end = record.end();
+        let files = record.files.into_iter().zip(&form.files);
+        unfinished.extend(files.map(|(file, sealed)| Unfinished { file, has_sidecar: sealed.has_sidecar() }));
         Ok(())
     }
 
-    fn append_and_finish(&mut self, forms: &mut [Form], records: &[u8], end: u64) -> io::Result<()> {
+    fn append_and_finish(
+        &mut self,
+        batch: &mut [Group],
+        records: &[u8],
+        end: u64,
+        files: Vec<Unfinished>,
+    ) -> io::Result<()> {
         let appended = self.journal.append(records, end);
         let uncertain = appended.as_ref().is_err_and(|error| error.uncertain);
         if appended.is_ok() || uncertain {
-            forms.iter_mut().flat_map(|form| &mut form.files).for_each(Sealed::disarm);
+            let forms = batch.iter_mut().flat_map(|group| &mut group.forms).filter(|form| form.refused.is_none());
+            forms.flat_map(|form| &mut form.files).for_each(Sealed::disarm);
         }
         if let Err(failed) = appended {
             if uncertain {
@@ -284,8 +212,7 @@ impl Commits {
             return Err(failed.source);
         }
         self.progress.journaled(end);
-        let files = forms.iter().flat_map(|form| &form.files);
-        self.unfinished = files.map(|sealed| StoredFile { id: *sealed.id(), meta: sealed.meta().clone() }).collect();
+        self.unfinished = files;
         self.finish().inspect_err(|error| error!(%error, "a committed form cannot be finished yet"))
     }
 
@@ -332,7 +259,7 @@ impl Commits {
     fn make_visible(&self) -> io::Result<bool> {
         let mut all = true;
         for file in &self.unfinished {
-            all &= self.directory.publish(&file.id)?;
+            all &= self.directory.publish(&file.file.id, file.has_sidecar)?;
         }
         Ok(all)
     }
@@ -345,10 +272,10 @@ impl Sink {
         log.prepare()
     }
 
-    fn take(&mut self, files: &[StoredFile]) -> io::Result<()> {
+    fn take(&mut self, files: &[Unfinished]) -> io::Result<()> {
         let Self::EventLog(log, _) = self else { return Ok(()) };
-        let mut lines = Vec::new();
-        for file in files {
+        let mut lines = Vec::with_capacity(files.len() * LINE_BYTES);
+        for Unfinished { file, .. } in files {
             Event::new(&file.id, &file.meta).write_line(&mut lines)?;
         }
         log.write(&lines)
@@ -360,13 +287,5 @@ impl Sink {
             cursor.advance(end);
         }
         Ok(())
-    }
-}
-
-/// Callers that went away are not told; files still armed are removed here, behind their form's failure.
-fn answer(forms: Vec<Form>, result: &Result<(), CommitError>) {
-    for form in forms {
-        drop(form.files);
-        let _ = form.answer.send(result.clone());
     }
 }

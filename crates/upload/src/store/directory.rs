@@ -104,9 +104,12 @@ impl Directory {
 
     /// Makes a spool file's bytes and metadata durable. fsync rather than fdatasync: an extended attribute is inode
     /// metadata that fdatasync may leave behind, and a new file's size makes both write the inode anyway.
-    pub(super) fn seal_spool(&self, id: &FileId, file: &File, meta: &FileMeta) -> io::Result<()> {
-        meta::write(self.xattr_bytes_max, file, self.spool.as_fd(), id, meta, |sidecar| self.sync_fd(sidecar))?;
-        self.sync_fd(file)
+    /// `true` where the metadata is in a sidecar.
+    pub(super) fn seal_spool(&self, id: &FileId, file: &File, meta: &FileMeta) -> io::Result<bool> {
+        let sync = |sidecar: &File| self.sync_fd(sidecar);
+        let has_sidecar = meta::write(self.xattr_bytes_max, file, self.spool.as_fd(), id, meta, sync)?;
+        self.sync_fd(file)?;
+        Ok(has_sidecar)
     }
 
     pub(super) fn remove_spool(&self, id: &FileId) -> io::Result<()> {
@@ -115,10 +118,13 @@ impl Directory {
     }
 
     /// Makes a sealed file visible; done twice it is done once. `false` where it is neither here nor there: somebody
-    /// took it away. The sidecar goes first: a visible file has its metadata.
-    pub(super) fn publish(&self, id: &FileId) -> io::Result<bool> {
-        let (sidecar, name) = (sidecar_name(id), id.to_string());
-        ignore_missing(rustix::fs::renameat(&self.spool, &sidecar, &self.files, &sidecar))?;
+    /// took it away. The sidecar, where there may be one, goes first: a visible file has its metadata.
+    pub(super) fn publish(&self, id: &FileId, may_have_sidecar: bool) -> io::Result<bool> {
+        let name = id.to_string();
+        if may_have_sidecar {
+            let sidecar = sidecar_name(id);
+            ignore_missing(rustix::fs::renameat(&self.spool, &sidecar, &self.files, &sidecar))?;
+        }
         match rustix::fs::renameat(&self.spool, &name, &self.files, &name) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => {

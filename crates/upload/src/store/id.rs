@@ -1,5 +1,6 @@
 //! The name of a stored file.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,6 +13,30 @@ pub const FILE_ID_CHARS: usize = 26;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const BITS_A_CHAR: u32 = 5;
 const RANDOM_BITS: u32 = 80;
+const RANDOM_BYTES: usize = RANDOM_BITS as usize / 8;
+/// Ids for which a thread asks the kernel at once.
+const RANDOM_IDS: usize = 32;
+
+thread_local! {
+    static RANDOM: RefCell<Random> = const { RefCell::new(Random { bytes: [[0; RANDOM_BYTES]; RANDOM_IDS], left: 0 }) };
+}
+
+/// Random bytes of the kernel, each used once.
+struct Random {
+    bytes: [[u8; RANDOM_BYTES]; RANDOM_IDS],
+    left: usize,
+}
+
+impl Random {
+    fn next(&mut self) -> std::io::Result<[u8; RANDOM_BYTES]> {
+        if self.left == 0 {
+            getrandom::fill(self.bytes.as_flattened_mut()).map_err(std::io::Error::other)?;
+            self.left = RANDOM_IDS;
+        }
+        self.left -= 1;
+        Ok(std::mem::take(&mut self.bytes[self.left]))
+    }
+}
 
 /// 48 bits of milliseconds since 1970, then 80 random bits: ids sort by time of creation, and cannot be guessed.
 ///
@@ -25,8 +50,7 @@ impl FileId {
     /// # Errors
     /// Where the kernel has no random bytes to give.
     pub fn generate() -> std::io::Result<Self> {
-        let mut random = [0; 10];
-        getrandom::fill(&mut random).map_err(std::io::Error::other)?;
+        let random = RANDOM.with_borrow_mut(Random::next)?;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self::from_parts(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX), random))
     }
@@ -57,11 +81,13 @@ impl FileId {
 
 impl fmt::Display for FileId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write;
-        (0..FILE_ID_CHARS as u32).rev().try_for_each(|place| {
-            let digit = (self.0 >> (place * BITS_A_CHAR)) & 31;
-            f.write_char(char::from(ALPHABET[digit as usize]))
-        })
+        let mut text = [0; FILE_ID_CHARS];
+        let mut rest = self.0;
+        for byte in text.iter_mut().rev() {
+            *byte = ALPHABET[(rest & 31) as usize];
+            rest >>= BITS_A_CHAR;
+        }
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 

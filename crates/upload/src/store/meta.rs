@@ -39,7 +39,8 @@ pub(super) fn sidecar_name(id: &FileId) -> String {
 }
 
 /// Writes the metadata of `file`, `id` in `dir`. A sidecar is synced by `sync` before this returns; an attribute is
-/// not, the file's own fsync takes it along. What is longer than `xattr_bytes_max` goes to a sidecar.
+/// not, the file's own fsync takes it along. What is longer than `xattr_bytes_max` goes to a sidecar; `true` where there
+/// is one.
 pub(super) fn write(
     xattr_bytes_max: usize,
     file: &File,
@@ -47,11 +48,11 @@ pub(super) fn write(
     id: &FileId,
     meta: &FileMeta,
     sync: impl FnOnce(&File) -> io::Result<()>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let json = serde_json::to_vec(meta)?;
     if json.len() <= xattr_bytes_max {
         match rustix::fs::fsetxattr(file, XATTR_NAME, &json, XattrFlags::empty()) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(false),
             Err(errno) if needs_sidecar(errno) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -59,7 +60,8 @@ pub(super) fn write(
     let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
     let mut sidecar = File::from(rustix::fs::openat(dir, sidecar_name(id), flags, Mode::RUSR | Mode::WUSR)?);
     sidecar.write_all(&json)?;
-    sync(&sidecar)
+    sync(&sidecar)?;
+    Ok(true)
 }
 
 /// The metadata of `file`, `id` in `dir`. A file that lost it is still a file: its name is its id, it has no digest.

@@ -58,7 +58,7 @@ fn finish_forms(directory: &Directory, segments: &Arc<Segments>, from_seq: u64) 
         next_seq = next_seq.max(record.end());
         for file in &record.files {
             if spooled.remove(&file.id) {
-                directory.publish(&file.id)?;
+                directory.publish(&file.id, true)?;
             }
         }
     }

@@ -19,6 +19,7 @@ pub struct SpoolFile {
 #[derive(Debug)]
 pub struct Sealed {
     meta: FileMeta,
+    has_sidecar: bool,
     name: SpoolName,
 }
 
@@ -47,8 +48,8 @@ impl SpoolFile {
     /// Any of the file system's; the file is then removed.
     pub fn seal(self, meta: FileMeta) -> Result<Sealed, StoreError> {
         let sealed = self.name.directory.seal_spool(&self.name.id, &self.file, &meta);
-        sealed.map_err(|source| StoreError::new("make an uploaded file durable", source))?;
-        Ok(Sealed { meta, name: self.name })
+        let has_sidecar = sealed.map_err(|source| StoreError::new("make an uploaded file durable", source))?;
+        Ok(Sealed { meta, has_sidecar, name: self.name })
     }
 }
 
@@ -61,6 +62,11 @@ impl Sealed {
     #[must_use]
     pub fn meta(&self) -> &FileMeta {
         &self.meta
+    }
+
+    /// Whether the metadata is in a file of its own.
+    pub(super) fn has_sidecar(&self) -> bool {
+        self.has_sidecar
     }
 
     /// The journal speaks of the file, or may: from here on only recovery or the committer moves it.
