@@ -8,7 +8,7 @@ TEST := $(CARGO) test $(ALL)
 export HEAPLINE_SKIPPED := $(CURDIR)/target/skipped.txt
 export PATH := $(CURDIR)/$(PARTS)/bin:$(PATH)
 
-.PHONY: run build test lint bench bench-quick bench-agent detection drill culprits fuzz soak dashboards
+.PHONY: run build test test-kafka-tls lint bench bench-quick bench-agent detection drill culprits fuzz soak dashboards
 
 run: build ## Start the upload server with the agent inside, and print a curl line to paste.
 	@exec target/release/heapline-upload $(ARGS)
@@ -26,6 +26,11 @@ test: ## Unit, integration and end-to-end tests on real parts; ends with what wa
 	tests/rules/run
 	tests/model
 	@if [ -s $(HEAPLINE_SKIPPED) ]; then echo "Skipped:"; sort -u $(HEAPLINE_SKIPPED); else echo "Nothing was skipped."; fi
+
+test-kafka-tls: ## The upload server with TLS to Kafka (needs libssl-dev), against a broker that speaks it.
+	tests/parts/install kafka
+	$(BUILD) --features heapline-upload/kafka-tls,heapline-tests/kafka-tls --bins --test kafka_settings
+	$(TEST) --features heapline-upload/kafka-tls,heapline-tests/kafka-tls --test kafka_settings
 
 lint: ## rustfmt, clippy, cargo-deny, promtool, shellcheck: no warning passes.
 	tests/parts/install lint monitoring

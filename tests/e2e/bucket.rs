@@ -15,7 +15,7 @@ use heapline_tests::form::Form;
 use heapline_tests::http::{self, Response};
 use heapline_tests::s3::{self, Fault, Faults, Installation, S3};
 use heapline_tests::service::{Service, TOKEN};
-use heapline_tests::{binary, part};
+use heapline_tests::{binary, exposition, part};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -185,13 +185,19 @@ fn a_store_that_is_away_is_said_and_its_return_is_noticed() -> Outcome {
     assert_eq!((refused.status, refused.header("content-type")), (503, Some("application/problem+json")));
     assert!(refused.header("retry-after").is_some());
     assert_eq!(get(&server, &before, &[])?.status, 503);
-    assert_eq!(http::get(server.listen(), "/readyz")?.status, 503);
+    let unready = http::get(server.listen(), "/readyz")?;
+    assert_eq!(unready.status, 503);
+    assert!(unready.text().contains("object store"), "{}", unready.text());
+    let available = || exposition::value(&http::get(server.admin(), "/metrics").ok()?.text(), "upload_store_available");
+    eventually("the metric says so", NOTICE_LIMIT, || (available()? == 0.0).then_some(()));
+    heapline_tests::promises::assert_not_spinning(server.id()?)?;
     assert_eq!(http::get(server.listen(), "/livez")?.status, 200);
 
     s3.start_again()?;
     eventually("ready again", NOTICE_LIMIT, || {
         (http::get(server.listen(), "/readyz").ok()?.status == 200).then_some(())
     });
+    eventually("the metric says so", NOTICE_LIMIT, || (available()? == 1.0).then_some(()));
     assert_eq!(get(&server, &before, &[])?.body, b"before");
     assert_eq!(put(&server, "after", b"after")?.status, 201);
     eventually("nothing is left of what was refused", NOTICE_LIMIT, || {

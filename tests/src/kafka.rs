@@ -1,6 +1,7 @@
 //! A real Apache Kafka: one KRaft node, its data in a temporary directory.
 
 mod records;
+mod security;
 
 use std::fs;
 use std::io;
@@ -17,6 +18,7 @@ use crate::port;
 use crate::process::{self, LaunchError, Process};
 
 pub use self::records::Record;
+pub use self::security::Security;
 
 /// How long a start may take on a busy machine (2-4 s on an idle one; 6 s after a kill).
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -53,6 +55,7 @@ pub struct Kafka {
     process: Option<Process>,
     installation: Installation,
     address: SocketAddr,
+    secured: Option<SocketAddr>,
     directory: TempDir,
 }
 
@@ -63,9 +66,22 @@ impl Kafka {
 
     /// With further lines of properties.
     pub fn start_with(installation: &Installation, properties: &str) -> Result<Self, LaunchError> {
+        Self::start_as(installation, properties, None)
+    }
+
+    /// With a second listener that asks for something.
+    pub fn start_secured(installation: &Installation, security: &Security) -> Result<Self, LaunchError> {
+        Self::start_as(installation, "", Some(security))
+    }
+
+    fn start_as(
+        installation: &Installation,
+        properties: &str,
+        security: Option<&Security>,
+    ) -> Result<Self, LaunchError> {
         process::retried(|| {
-            let (directory, address) = prepare(installation, properties)?;
-            let mut kafka = Self { process: None, installation: installation.clone(), address, directory };
+            let (directory, address, secured) = prepare(installation, properties, security)?;
+            let mut kafka = Self { process: None, installation: installation.clone(), address, secured, directory };
             kafka.start_again()?;
             Ok(kafka)
         })
@@ -74,6 +90,11 @@ impl Kafka {
     /// `HOST:PORT`, for `bootstrap.servers`.
     pub fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// The same of the listener that asks for something; empty where there is none.
+    pub fn secured_address(&self) -> String {
+        self.secured.map(|address| address.to_string()).unwrap_or_default()
     }
 
     /// Stops with TERM; its data stay.
@@ -115,18 +136,26 @@ impl Kafka {
 }
 
 /// A formatted data directory with its properties, and the broker's address.
-fn prepare(installation: &Installation, more: &str) -> Result<(TempDir, SocketAddr), LaunchError> {
+fn prepare(
+    installation: &Installation,
+    more: &str,
+    security: Option<&Security>,
+) -> Result<(TempDir, SocketAddr, Option<SocketAddr>), LaunchError> {
     let preparing = |source: io::Error| LaunchError::Prepare { name: "kafka".to_owned(), source };
     let directory = TempDir::with_prefix("heapline-kafka-").map_err(preparing)?;
     let (address, controller) = (port::free().map_err(preparing)?, port::free().map_err(preparing)?);
     let path = directory.path().join("server.properties");
-    let properties = properties(address, controller, &directory.path().join("data")) + more;
+    let mut properties = properties(address, controller, &directory.path().join("data")) + more;
+    let secured = security.map(|_| port::free()).transpose().map_err(preparing)?;
+    if let (Some(security), Some(secured)) = (security, secured) {
+        properties += &security.properties(address, controller, secured);
+    }
     fs::write(&path, properties).map_err(preparing)?;
     let arguments = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", &path.to_string_lossy()];
     let format = installation.java(&["-Xmx128m", "-XX:TieredStopAtLevel=1"], &arguments);
     let mut format = Process::spawn("kafka's storage tool", format, &directory.path().join("format.log"))?;
     match format.wait_ready(FORMAT_LIMIT, |_| false) {
-        Err(LaunchError::Ended { status, .. }) if status.success() => Ok((directory, address)),
+        Err(LaunchError::Ended { status, .. }) if status.success() => Ok((directory, address, secured)),
         Err(error) => Err(error),
         Ok(()) => unreachable!("never ready: it ends"),
     }

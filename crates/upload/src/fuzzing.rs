@@ -46,10 +46,22 @@ pub fn read_journal(bytes: &[u8]) -> Vec<(usize, usize)> {
     records
 }
 
+/// The id of a record's `n`th file, as [`append_record`] makes it.
+#[must_use]
+pub fn file_id(seq: u64, n: usize) -> FileId {
+    FileId::from_parts(seq, [n as u8; 10])
+}
+
+/// The outbox's cursor before event `seq`.
+#[must_use]
+pub fn cursor(seq: u64) -> String {
+    crate::outbox::cursor_text(seq)
+}
+
 /// Appends a record of so many files.
 pub fn append_record(journal: &mut Vec<u8>, seq: u64, files: usize) {
     let file = |n: usize| StoredFile {
-        id: FileId::from_parts(seq, [n as u8; 10]),
+        id: file_id(seq, n),
         meta: FileMeta {
             field: None,
             filename: n.to_string(),

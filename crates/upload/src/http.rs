@@ -15,9 +15,9 @@ use heapline::Readiness;
 
 use crate::admission::Limits;
 use crate::auth::Token;
+use crate::health::Health;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::outbox::Health;
 use crate::spool::Threshold;
 use crate::store::{Committer, Store};
 

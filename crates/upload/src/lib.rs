@@ -15,6 +15,7 @@ pub mod filename;
 pub mod flags;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod health;
 pub mod http;
 pub mod ledger;
 pub mod metrics;

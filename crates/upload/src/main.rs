@@ -11,6 +11,7 @@ use heapline::Agent;
 use heapline_upload::auth::Token;
 use heapline_upload::config::{Access, Config, EXIT_USAGE, Stop, TOKEN_VARIABLE};
 use heapline_upload::flags::{self, Flags};
+use heapline_upload::health::Watch;
 use heapline_upload::http::Service;
 use heapline_upload::ledger::Ledger;
 use heapline_upload::metrics::{self, Metrics};
@@ -100,6 +101,9 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
         drop(runtime.spawn(flags.follow(flags::Pace::default())));
     }
     let (token, made_secret) = token(access)?;
+    let health = outbox.health();
+    // Ends with the runtime.
+    drop(runtime.spawn(Watch::new(health.clone(), agent.registry())?.follow()));
     let service = Arc::new(Service {
         store,
         committer,
@@ -108,7 +112,7 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
         digest: config.digest,
         metrics: Metrics::register(agent.registry(), agent.work_in_flight())?,
         readiness: agent.readiness().clone(),
-        health: outbox.health(),
+        health,
         ledger,
         threshold,
     });

@@ -28,17 +28,17 @@ use std::time::{Duration, Instant};
 use prometheus::Registry;
 use tracing::warn;
 
-pub(crate) use cursor::Cursor;
+pub(crate) use cursor::{Cursor, text as cursor_text};
 pub(crate) use event_log::EventLog;
 pub(crate) use journal::{Journal, Segments};
 pub(crate) use metrics::Metrics;
-pub use progress::Health;
 pub(crate) use progress::Progress;
 pub(crate) use publisher::Publisher;
 pub(crate) use reader::Reader;
 pub(crate) use record::{Record, StoredFile};
 pub use settings::{BadSetting, KafkaSetting, KafkaSettings};
 
+use crate::health::Health;
 use crate::store::{BucketWork, Committer, Directory};
 
 /// The default of [`KafkaOptions::outbox_bytes_max`].

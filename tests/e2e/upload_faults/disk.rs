@@ -9,7 +9,7 @@ use heapline_tests::promises::{Promises, assert_at_rest, noise};
 use heapline_tests::service::{Service, Setup, TOKEN};
 use heapline_tests::small_disk::SmallDisk;
 
-use super::{Outcome, RECOVERY_LIMIT, readiness};
+use super::{Outcome, RECOVERY_LIMIT, readiness, store_available};
 
 const MIB: usize = 1 << 20;
 const MANY_NAMES: u64 = 10_000;
@@ -180,14 +180,19 @@ fn a_read_only_store_is_told_and_left() -> Outcome {
     // Before the first upload nothing is open for writing.
     disk.set_read_only(true)?;
     for seed in 0..10 {
-        let status = promises.put(&service, &noise(seed, 1000))?;
-        assert!((500..600).contains(&status), "{status}");
+        let answer = service.put("file.bin", &noise(seed, 1000))?;
+        assert_eq!((answer.status, answer.header("content-type")), (503, Some("application/problem+json")));
+        assert!(answer.header("retry-after").is_some());
     }
     assert_eq!(readiness(&service), Some(503));
+    let said = service.ask("GET", "/readyz", &[])?.text();
+    assert!(said.contains("read-only"), "{said}");
+    eventually("the metric says so", RECOVERY_LIMIT, || (store_available(&service) == Some(0.0)).then_some(()));
     assert_eq!(service.ask("GET", "/livez", &[])?.status, 200);
     assert_at_rest(&service, 8)?;
     disk.set_read_only(false)?;
     eventually("ready again", RECOVERY_LIMIT, || (readiness(&service) == Some(200)).then_some(()));
+    eventually("the metric says so", RECOVERY_LIMIT, || (store_available(&service) == Some(1.0)).then_some(()));
     for seed in 0..10 {
         assert_eq!(promises.put(&service, &noise(seed, 1000))?, 201);
     }

@@ -50,6 +50,37 @@ fn every_bad_answer_keeps_the_last_good_value() -> Outcome {
     Ok(())
 }
 
+/// One answer, and each server makes of it what its attributes say.
+#[test]
+fn rules_are_for_those_whose_attributes_they_name() -> Outcome {
+    let rules = json!([
+        {"condition": {"service": "heapline-upload", "env": {"$in": ["test", "stage"]}}, "force": 7},
+        {"condition": {"env": "prod"}, "force": "no number"},
+        {"condition": {"region": {"$exists": true}}, "force": 0}
+    ]);
+    let growthbook = GrowthBook::start(Reply::Features(json!({FLAG: {"defaultValue": 3, "rules": rules}})))?;
+    let url = growthbook.url();
+    let start = |attributes: &str| {
+        let flags = ["--growthbook-url", &url, "--growthbook-client-key", CLIENT_KEY, "--flags-attributes", attributes];
+        Service::upload(&flags)
+    };
+    let expected =
+        [(r#"{"env": "stage"}"#, Some(7.0)), (r#"{"region": "eu"}"#, Some(0.0)), (r#"{"env": "other"}"#, Some(3.0))];
+    for (attributes, megabytes) in expected {
+        let service = start(attributes)?;
+        eventually(attributes, CHANGE_LIMIT, || {
+            (metric(&service, SERIES).map(|bytes| bytes / f64::from(1 << 20)) == megabytes).then_some(())
+        });
+    }
+    // What is no number for these leaves them where they began.
+    let service = start(r#"{"env": "prod"}"#)?;
+    eventually("a failure is counted", CHANGE_LIMIT, || {
+        (metric(&service, "upload_flag_failures_total")? > 0.0).then_some(())
+    });
+    assert_eq!(metric(&service, "upload_spool_threshold_bytes{source=\"default\"}"), Some(f64::from(32 << 20)));
+    Ok(())
+}
+
 fn kept_through(kinds: [(&str, Reply); 2]) -> Outcome {
     let growthbook = GrowthBook::start(Reply::flag(1))?;
     let url = growthbook.url();

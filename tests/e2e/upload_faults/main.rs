@@ -21,6 +21,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use heapline_tests::service::{Service, TOKEN};
+use heapline_tests::{exposition, http};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -61,6 +62,11 @@ impl Connection {
         let status = std::str::from_utf8(&line).ok().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.parse().ok());
         status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no status line"))
     }
+}
+
+/// What `/metrics` says of the store.
+fn store_available(service: &Service) -> Option<f64> {
+    exposition::value(&http::get(service.admin(), "/metrics").ok()?.text(), "upload_store_available")
 }
 
 /// `/readyz` of the public port.

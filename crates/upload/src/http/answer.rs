@@ -11,7 +11,7 @@ use super::{Refusal, Reply, Service, reply};
 use crate::digest::{self, REPR_DIGEST};
 use crate::event::FileObject;
 use crate::store::repeats::{Answer, Claim, Turn, fingerprint};
-use crate::store::{Committer, Promised, Sealed, Store, StoreError};
+use crate::store::{Committer, Promised, Sealed, Store};
 
 /// What a file takes of an answer, but for names of unusual length.
 const ANSWER_BYTES_OF_A_FILE: usize = 384;
@@ -44,7 +44,7 @@ struct Stored<'a> {
 
 /// Takes the request's key, and room for its body, before anything of that is polled.
 pub(super) async fn admit(service: &Service, headers: &HeaderMap) -> Result<Admitted, Refusal> {
-    let claim = service.store.repeats().claim(headers, unix_ms())?;
+    let claim = service.store.repeats().claim(headers, unix_ms()).await?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let room = service.store.room().promise(announced.unwrap_or(0)).await?;
     Ok(Admitted { claim, _room: room })
@@ -59,19 +59,19 @@ pub(super) async fn commit(
 ) -> Result<Reply, Refusal> {
     let Some(answer) = answer(target, &sealed) else { return Err(Refusal::NoFile) };
     let (store, committer) = (service.store.clone(), service.committer.clone());
-    let Some(claim) = admitted.claim else {
+    let Some(mut claim) = admitted.claim else {
         commit_all(&store, &committer, sealed).await?;
         return Ok(created(answer));
     };
     // On a task of its own: a client that goes away and comes again finds the key taken until this is done.
-    let task = tokio::spawn(async move { commit_once(&store, &committer, &claim, target, sealed, answer).await });
+    let task = tokio::spawn(async move { commit_once(&store, &committer, &mut claim, target, sealed, answer).await });
     Ok(created(task.await??))
 }
 
 async fn commit_once(
     store: &Store,
     committer: &Committer,
-    claim: &Claim,
+    claim: &mut Claim,
     target: Target,
     sealed: Vec<Sealed>,
     answer: Answer,
@@ -82,8 +82,9 @@ async fn commit_once(
     {
         return if same { Ok(answer) } else { Err(Refusal::KeyReused) };
     }
-    let promised = claim.promise(fingerprint, answer.clone(), unix_ms()).await;
-    promised.map_err(|source| StoreError::new("write down an Idempotency-Key", source))?;
+    if !claim.promise(fingerprint, answer.clone(), unix_ms()).await? {
+        return Err(Refusal::KeyRunning);
+    }
     commit_all(store, committer, sealed).await?;
     if let Err(error) = claim.keep().await {
         warn!(%error, "a key is not known to be done; the store knows");

@@ -10,6 +10,7 @@ use tracing::error;
 use super::reply::{self, Reply};
 use crate::body::BodyError;
 use crate::digest::BadDigestField;
+use crate::health::Trouble;
 use crate::metrics::Outcome;
 use crate::multipart::{ContentTypeError, Malformed};
 use crate::sink::SealError;
@@ -33,8 +34,10 @@ pub enum Refusal {
     Unauthorized,
     #[error("the server is shutting down")]
     Draining,
-    #[error("the store cannot commit files")]
-    Unready,
+    #[error("the store cannot commit files: {0}")]
+    Unready(Trouble),
+    #[error("the store takes no files now")]
+    StoreUnusable,
     #[error("the request has neither Content-Length nor chunked coding")]
     LengthRequired,
     #[error("the body is larger than {0} bytes")]
@@ -129,9 +132,13 @@ impl Refusal {
             Self::Range(_) => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::NoFile | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::KeyRunning => StatusCode::CONFLICT,
-            Self::Draining | Self::Unready | Self::OutboxFull | Self::NoMemory | Self::Busy | Self::StoreAway => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Draining
+            | Self::Unready(_)
+            | Self::StoreUnusable
+            | Self::OutboxFull
+            | Self::NoMemory
+            | Self::Busy
+            | Self::StoreAway => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoSpace | Self::QuotaFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::StoreDamage => StatusCode::BAD_GATEWAY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -171,7 +178,8 @@ impl Refusal {
                 }
             }
             Self::Draining
-            | Self::Unready
+            | Self::Unready(_)
+            | Self::StoreUnusable
             | Self::OutboxFull
             | Self::NoMemory
             | Self::Busy
@@ -205,6 +213,22 @@ fn is_want_of_descriptors(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
+/// A store that is mounted read-only, removed, unmounted, or closed to us: nothing of this request's doing.
+fn is_unusable(error: &io::Error) -> bool {
+    let unusable = [
+        Errno::ROFS,
+        Errno::NOENT,
+        Errno::NOTDIR,
+        Errno::STALE,
+        Errno::NODEV,
+        Errno::NXIO,
+        Errno::NOTCONN,
+        Errno::ACCESS,
+        Errno::PERM,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| unusable.contains(&errno))
+}
+
 impl From<Full> for Refusal {
     fn from(full: Full) -> Self {
         match full {
@@ -219,6 +243,7 @@ impl From<BadKey> for Refusal {
         match bad {
             BadKey::Form => Self::KeyForm,
             BadKey::Running => Self::KeyRunning,
+            BadKey::Unknown(error) => error.into(),
         }
     }
 }
@@ -239,6 +264,7 @@ impl From<StoreError> for Refusal {
         match error {
             StoreError::NoSpace { .. } => Self::NoSpace,
             StoreError::Io { ref source, .. } if is_want_of_descriptors(source) => Self::Busy,
+            StoreError::Io { ref source, .. } if is_unusable(source) => Self::logged(&error, Self::StoreUnusable),
             StoreError::Away { .. } => Self::logged(&error, Self::StoreAway),
             StoreError::Damaged { .. } => Self::logged(&error, Self::StoreDamage),
             other => Self::internal(&other),
@@ -260,7 +286,8 @@ impl From<CommitError> for Refusal {
         match error {
             CommitError::OutboxFull => Self::OutboxFull,
             CommitError::NoSpace { .. } => Self::NoSpace,
-            CommitError::Io { source } if is_want_of_descriptors(&source) => Self::Busy,
+            CommitError::Io { ref source } if is_want_of_descriptors(source) => Self::Busy,
+            CommitError::Io { ref source } if is_unusable(source) => Self::logged(&error, Self::StoreUnusable),
             CommitError::Away { .. } => Self::logged(&error, Self::StoreAway),
             CommitError::Damaged { .. } => Self::logged(&error, Self::StoreDamage),
             other => Self::internal(&other),

@@ -133,10 +133,12 @@ impl Service {
             let mut reply = Refusal::Draining.reply();
             close(&mut reply);
             reply
-        } else if !spawn_blocking(move || health.is_good()).await.unwrap_or(false) {
-            Refusal::Unready.reply()
         } else {
-            reply::text(StatusCode::OK, "ok\n")
+            match spawn_blocking(move || health.trouble()).await {
+                Ok(None) => reply::text(StatusCode::OK, "ok\n"),
+                Ok(Some(trouble)) => Refusal::Unready(trouble).reply(),
+                Err(panic) => Refusal::from(panic).reply(),
+            }
         }
     }
 }

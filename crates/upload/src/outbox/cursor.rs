@@ -34,9 +34,9 @@ impl Cursor {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        let mut text = [0; CURSOR_BYTES];
-        let read = file.as_ref().and_then(|file| file.read_exact_at(&mut text, 0).ok());
-        let seq = read.and_then(|()| parse(&text)).map_or(oldest, |seq| seq.max(oldest));
+        let mut bytes = [0; CURSOR_BYTES];
+        let read = file.as_ref().and_then(|file| file.read_exact_at(&mut bytes, 0).ok());
+        let seq = read.and_then(|()| parse(&bytes)).map_or(oldest, |seq| seq.max(oldest));
         let (directory, segments) = (Arc::clone(directory), Arc::clone(segments));
         Ok(Self { directory, segments, file, seq, failing: false })
     }
@@ -65,7 +65,7 @@ impl Cursor {
             Some(file) => file,
             None => open(&self.directory, OFlags::RDWR | OFlags::CREATE)?,
         };
-        self.file.insert(file).write_all_at(format(seq).as_bytes(), 0)
+        self.file.insert(file).write_all_at(text(seq).as_bytes(), 0)
     }
 }
 
@@ -74,15 +74,15 @@ fn open(directory: &Directory, flags: OFlags) -> io::Result<File> {
     Ok(rustix::fs::openat(directory.outbox(), CURSOR_NAME, flags | OFlags::CLOEXEC, mode)?.into())
 }
 
-fn format(seq: u64) -> String {
+pub(crate) fn text(seq: u64) -> String {
     let digits = format!("{seq:020}");
     let crc = crc32fast::hash(digits.as_bytes());
     format!("{digits} {crc:08x}\n")
 }
 
-fn parse(text: &[u8]) -> Option<u64> {
-    let seq = std::str::from_utf8(text).ok()?.get(..20)?.parse().ok()?;
-    (format(seq).as_bytes() == text).then_some(seq)
+fn parse(bytes: &[u8]) -> Option<u64> {
+    let seq = std::str::from_utf8(bytes).ok()?.get(..20)?.parse().ok()?;
+    (text(seq).as_bytes() == bytes).then_some(seq)
 }
 
 #[cfg(test)]
@@ -93,7 +93,7 @@ mod tests {
     proptest! {
         #[test]
         fn text_round_trips_and_damage_is_noticed(seq: u64, at in 0..CURSOR_BYTES, flip in 1..=255_u8) {
-            let mut text = format(seq).into_bytes();
+            let mut text = super::text(seq).into_bytes();
             prop_assert_eq!(text.len(), CURSOR_BYTES);
             prop_assert_eq!(parse(&text), Some(seq));
             text[at] ^= flip;

@@ -5,9 +5,6 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 
-use crate::store::Directory;
-use crate::store::bucket::Bucket;
-
 /// The broker's answer to one message, by event number.
 pub(crate) type Settled = (u64, Result<(), KafkaError>);
 
@@ -36,35 +33,6 @@ struct State {
 pub(crate) struct Progress {
     state: Mutex<State>,
     changed: Condvar,
-}
-
-/// Whether forms can be committed. Cheap to clone, and to ask.
-#[derive(Debug, Clone)]
-pub struct Health {
-    progress: Arc<Progress>,
-    directory: Arc<Directory>,
-    bucket: Option<Arc<Bucket>>,
-}
-
-impl Health {
-    pub(crate) fn new(progress: &Arc<Progress>, directory: &Arc<Directory>, bucket: Option<Arc<Bucket>>) -> Self {
-        Self { progress: Arc::clone(progress), directory: Arc::clone(directory), bucket }
-    }
-
-    /// `false` while a committed form cannot be finished, while the object store is away, where a thread of the outbox has
-    /// ended, and where the store is read-only or was taken away. A Kafka that is away is no reason why not. Asks the
-    /// file system: it may block.
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        let is_bucket_there = self.bucket.as_ref().is_none_or(|bucket| bucket.is_reachable());
-        self.progress.is_good() && is_bucket_there && self.directory.takes_writes()
-    }
-
-    /// Whether so many events wait for Kafka that a form would be refused. Does not block.
-    #[must_use]
-    pub fn is_outbox_full(&self) -> bool {
-        self.progress.is_full()
-    }
 }
 
 /// Dropped, nobody does the work any more.
@@ -132,14 +100,14 @@ impl Progress {
     }
 
     /// Not where nothing waits: one form was too large, others are not.
-    fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         let state = self.locked();
         state.full && state.journaled > state.consumed
     }
 
-    fn is_good(&self) -> bool {
-        let state = self.locked();
-        !state.stuck && !state.deserted
+    /// Whether a thread ended that had work to do.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.locked().deserted
     }
 
     pub(crate) fn is_stuck(&self) -> bool {
@@ -205,16 +173,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn health_is_lost_with_a_thread_and_while_a_form_is_stuck() {
+    fn a_thread_that_ends_is_noticed() {
         let progress = Arc::new(Progress::new(0, 0));
         let duty = progress.on_duty();
-        assert!(progress.is_good());
-        progress.stuck(true);
-        assert!(!progress.is_good());
-        progress.stuck(false);
-        assert!(progress.is_good());
+        assert!(!progress.is_deserted());
         drop(duty);
-        assert!(!progress.is_good());
+        assert!(progress.is_deserted());
     }
 
     /// Or a server whose Kafka came back would refuse uploads for ever, since no form gets as far as the journal.

@@ -41,7 +41,7 @@ pub(crate) enum Decoded {
 impl Record {
     /// The event number behind this record's last.
     pub(crate) fn end(&self) -> u64 {
-        self.seq + self.files.len() as u64
+        self.seq.saturating_add(self.files.len() as u64)
     }
 
     /// Appends the record to `bytes`.

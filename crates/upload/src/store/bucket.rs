@@ -12,7 +12,9 @@
 //! when its sign of life stops, another. The record stays until Kafka has the events, so a machine that is lost takes nothing along.
 
 mod body;
+mod claims;
 mod commit;
+mod conditional;
 mod connector;
 mod failure;
 mod keeper;
@@ -53,6 +55,7 @@ use keys::Keys;
 use record::Staged;
 
 pub use body::ObjectBody;
+pub(in crate::store) use claims::{Claimed, Claims, Hold, Promise};
 pub(crate) use commit::BucketCommitter;
 pub(super) use commit::Events;
 pub use failure::BucketError;
@@ -160,9 +163,18 @@ impl Bucket {
         self.reachable.load(Ordering::Relaxed)
     }
 
+    /// It takes nothing from this server.
+    fn refuses_us(&self) {
+        self.reachable.store(false, Ordering::Relaxed);
+    }
+
     fn heard<T>(&self, doing: &'static str, result: object_store::Result<T>) -> Result<T, StoreError> {
-        let reachable = result.as_ref().err().is_none_or(|error| failure::kind(error) != Kind::Away);
-        self.reachable.store(reachable, Ordering::Relaxed);
+        match result.as_ref().err().map(failure::kind) {
+            Some(Kind::Away) => self.reachable.store(false, Ordering::Relaxed),
+            // Of one key, perhaps: the sign of life tells.
+            Some(Kind::Forbidden) => {}
+            _ => self.reachable.store(true, Ordering::Relaxed),
+        }
         result.map_err(|error| StoreError::of_bucket(doing, error))
     }
 

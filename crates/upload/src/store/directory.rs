@@ -64,10 +64,9 @@ impl Directory {
     /// Whether files could be made: the directories are still somebody's, and their mount takes writes. Asks the file
     /// system, so it may block.
     pub(crate) fn takes_writes(&self) -> bool {
-        [&self.files, &self.spool, &self.outbox].into_iter().all(|dir| {
-            let is_linked = rustix::fs::fstat(dir).is_ok_and(|stat| stat.st_nlink > 0);
-            is_linked && rustix::fs::accessat(dir, ".", Access::WRITE_OK, AtFlags::empty()).is_ok()
-        })
+        [&self.files, &self.spool, &self.outbox]
+            .into_iter()
+            .all(|dir| is_linked(dir) && rustix::fs::accessat(dir, ".", Access::WRITE_OK, AtFlags::empty()).is_ok())
     }
 
     /// Whether a sync does anything.
@@ -151,7 +150,7 @@ impl Directory {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&self.files, id.to_string(), flags, Mode::empty()) {
             Ok(fd) => File::from(fd),
-            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::NOENT) => return self.files_are_there().map(|()| None),
             Err(errno) => return Err(errno.into()),
         };
         let meta = meta::read(&file, self.files.as_fd(), id)?;
@@ -163,7 +162,7 @@ impl Directory {
         let doomed = format!("{id}{DELETED_SUFFIX}");
         match rustix::fs::renameat(&self.files, id.to_string(), &self.spool, &doomed) {
             Ok(()) => {}
-            Err(Errno::NOENT) => return Ok(false),
+            Err(Errno::NOENT) => return self.files_are_there().map(|()| false),
             Err(errno) => return Err(errno.into()),
         }
         self.finish_delete(id, &doomed)?;
@@ -212,10 +211,20 @@ impl Directory {
         Ok(())
     }
 
+    /// Where the directories were removed, that a file is not there says nothing of the file.
+    fn files_are_there(&self) -> io::Result<()> {
+        let all_linked = [&self.files, &self.spool].into_iter().all(is_linked);
+        if all_linked { Ok(()) } else { Err(Errno::STALE.into()) }
+    }
+
     fn one_file_system(&self) -> io::Result<()> {
         let device = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| stat.st_dev);
         if device(&self.spool)? == device(&self.files)? { Ok(()) } else { Err(Errno::XDEV.into()) }
     }
+}
+
+fn is_linked(dir: &OwnedFd) -> bool {
+    rustix::fs::fstat(dir).is_ok_and(|stat| stat.st_nlink > 0)
 }
 
 /// Names in a directory, but `.` and `..`.

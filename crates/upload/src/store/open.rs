@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use super::bucket::{self, Bucket, BucketCommitter, BucketOptions, Events, Keeper, Left, Reaper};
+use super::bucket::{self, Bucket, BucketCommitter, BucketOptions, Claims, Events, Keeper, Left, Reaper};
 use super::commit::{self, Commits, Committer, Sink};
 use super::meta::XATTR_BYTES_MAX;
 use super::recovery::{self, Recovered};
@@ -79,7 +79,7 @@ pub(super) fn open_with(options: Options, xattr_bytes_max: usize) -> Result<Open
 
 /// As [`open`], with the files in a bucket: `options.dir` holds what is on its way, spool and outbox, and may be lost.
 /// Parts on their way are paid for out of what `ledger` has set aside for them. A store that does not answer is no
-/// error: it is tried again, and [`Health`](crate::outbox::Health) says so meanwhile.
+/// error: it is tried again, and [`Health`](crate::health::Health) says so meanwhile.
 ///
 /// # Errors
 /// As [`open`]; and where the bucket refuses the credentials, or does not exist.
@@ -122,7 +122,9 @@ pub fn open_bucket(options: Options, bucket: BucketOptions, ledger: &Ledger) -> 
         }
     };
     let committer = BucketCommitter::new(Arc::clone(&bucket), server, Arc::clone(&directory), events);
-    let keeper = Keeper::new(&committer, Left { spooled, journaled });
+    let committer = committer.map_err(failed("name this process"))?;
+    let claims = Claims::new(committer.shared());
+    let keeper = Keeper::new(&committer, &claims, Left { spooled, journaled });
     match runtime.block_on(keeper.beat()) {
         Ok(()) => {}
         Err(error @ StoreError::Away { .. }) => warn!(%error, "the object store does not answer; it is tried again"),
@@ -138,7 +140,7 @@ pub fn open_bucket(options: Options, bucket: BucketOptions, ledger: &Ledger) -> 
             Some(publisher.spawn().map_err(failed("start the publisher"))?)
         }
     };
-    let repeats = Repeats::open(&directory, unix_ms()).map_err(failed("read its keys"))?;
+    let repeats = Repeats::open(&directory, unix_ms()).map_err(failed("read its keys"))?.shared(claims);
     let room = Room::new(&directory, RoomLimits::default());
     let committer = Committer::to_bucket(committer);
     let outbox = OutboxHandle {

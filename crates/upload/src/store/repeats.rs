@@ -2,6 +2,8 @@
 //!
 //! What a key stands for is written down, with the answer, *before* its form is committed, and counts only if the form
 //! then is: whether it is shows in the store. So there is no moment in which a crash could make two files of one key.
+//!
+//! With a directory, keys are remembered here; with a bucket, there, for all servers that share it.
 
 mod log;
 
@@ -14,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 
-use super::{Directory, FileId, Sealed, hex};
+use super::bucket::{Claimed, Claims, Hold, Promise};
+use super::{Directory, FileId, Sealed, StoreError, hex};
 use log::Log;
 
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -49,10 +52,11 @@ struct Entry {
     committed: bool,
 }
 
-/// The keys of this server. Cheap to clone.
+/// The keys that this server knows. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Repeats {
     state: Arc<Mutex<State>>,
+    claims: Option<Arc<Claims>>,
 }
 
 #[derive(Debug)]
@@ -65,12 +69,14 @@ struct State {
 }
 
 /// Why a key cannot be taken.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum BadKey {
     /// Empty, too long, or not printable.
     Form,
     /// Its first request is not done.
     Running,
+    /// Nobody can tell now.
+    Unknown(StoreError),
 }
 
 /// A request's hold on its key.
@@ -79,6 +85,8 @@ pub(crate) struct Claim {
     repeats: Repeats,
     key: String,
     known: Option<Entry>,
+    /// With a bucket, and where nobody used the key before.
+    hold: Option<Hold>,
 }
 
 /// What a request with a key turns out to be.
@@ -104,11 +112,16 @@ impl Repeats {
             }
         }
         state.compact()?;
-        Ok(Self { state: Arc::new(Mutex::new(state)) })
+        Ok(Self { state: Arc::new(Mutex::new(state)), claims: None })
+    }
+
+    /// With keys that the servers of a bucket share.
+    pub(super) fn shared(self, claims: Arc<Claims>) -> Self {
+        Self { claims: Some(claims), ..self }
     }
 
     /// Takes the key of a request, if it has one, until the claim is dropped.
-    pub(crate) fn claim(&self, headers: &HeaderMap, now_unix_ms: u64) -> Result<Option<Claim>, BadKey> {
+    pub(crate) async fn claim(&self, headers: &HeaderMap, now_unix_ms: u64) -> Result<Option<Claim>, BadKey> {
         let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
         let Some(value) = values.next() else { return Ok(None) };
         let printable = value.as_bytes().iter().all(|b| b.is_ascii_graphic() || *b == b' ');
@@ -116,13 +129,23 @@ impl Repeats {
             return Err(BadKey::Form);
         }
         let key = hex(&Sha256::digest(value.as_bytes()));
+        let claim = self.claim_here(key, now_unix_ms)?;
+        let Some(claims) = self.claims.clone().filter(|_| claim.known.is_none()) else { return Ok(Some(claim)) };
+        // On a task of its own: a client that goes away meanwhile must not leave a key that nobody holds.
+        let runtime = claims.runtime().clone();
+        let claimed = runtime.spawn(async move { claim.share(&claims, now_unix_ms).await }).await;
+        let claimed = claimed.map_err(|panic| BadKey::Unknown(unwritten(io::Error::other(panic))))?;
+        claimed.map(Some)
+    }
+
+    fn claim_here(&self, key: String, now_unix_ms: u64) -> Result<Claim, BadKey> {
         let mut state = self.locked();
         if !state.running.insert(key.clone()) {
             return Err(BadKey::Running);
         }
         let known = state.entries.get(&key).filter(|entry| now_unix_ms.saturating_sub(entry.unix_ms) < KEY_AGE_MS_MAX);
         let known = known.cloned();
-        Ok(Some(Claim { repeats: self.clone(), key, known }))
+        Ok(Claim { repeats: self.clone(), key, known, hold: None })
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
@@ -141,19 +164,46 @@ impl Claim {
         }
     }
 
-    /// Writes down what the key will stand for once its form is committed.
-    pub(crate) async fn promise(&self, fingerprint: String, answer: Answer, now_unix_ms: u64) -> io::Result<()> {
+    /// Writes down what the key will stand for once its form is committed; `false` where another server has the key.
+    pub(crate) async fn promise(
+        &mut self,
+        fingerprint: String,
+        answer: Answer,
+        now_unix_ms: u64,
+    ) -> Result<bool, StoreError> {
+        if let (Some(hold), Some(claims)) = (&mut self.hold, &self.repeats.claims) {
+            return claims.promise(hold, Promise { fingerprint, answer }).await;
+        }
         let entry = Entry { key: self.key.clone(), fingerprint, unix_ms: now_unix_ms, answer, committed: false };
-        self.write(entry).await
+        self.write(entry).await.map_err(unwritten)?;
+        Ok(true)
     }
 
     /// The form is committed.
-    pub(crate) async fn keep(&self) -> io::Result<()> {
+    pub(crate) async fn keep(&mut self) -> Result<(), StoreError> {
+        if let (Some(hold), Some(claims)) = (&mut self.hold, &self.repeats.claims) {
+            claims.done(hold).await?;
+            self.hold = None;
+            return Ok(());
+        }
         let entry = self.repeats.locked().entries.get(&self.key).cloned();
         match entry {
-            Some(entry) => self.write(Entry { committed: true, ..entry }).await,
+            Some(entry) => self.write(Entry { committed: true, ..entry }).await.map_err(unwritten),
             None => Ok(()),
         }
+    }
+
+    /// Asks for the key where all servers do.
+    async fn share(mut self, claims: &Claims, now_unix_ms: u64) -> Result<Self, BadKey> {
+        match claims.claim(&self.key, now_unix_ms).await.map_err(BadKey::Unknown)? {
+            Claimed::Running => return Err(BadKey::Running),
+            Claimed::Ours(hold) => self.hold = Some(hold),
+            Claimed::Known(Promise { fingerprint, answer }) => {
+                let (key, unix_ms) = (self.key.clone(), now_unix_ms);
+                self.known = Some(Entry { key, fingerprint, unix_ms, answer, committed: true });
+            }
+        }
+        Ok(self)
     }
 
     async fn write(&self, entry: Entry) -> io::Result<()> {
@@ -170,7 +220,18 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.repeats.locked().running.remove(&self.key);
+        let (repeats, key) = (self.repeats.clone(), std::mem::take(&mut self.key));
+        match (self.hold.take(), self.repeats.claims.clone()) {
+            (Some(hold), Some(claims)) => {
+                let runtime = claims.runtime().clone();
+                // Taken here until it is given back there.
+                runtime.spawn(async move {
+                    claims.release(hold).await;
+                    repeats.locked().running.remove(&key);
+                });
+            }
+            _ => drop(repeats.locked().running.remove(&key)),
+        }
     }
 }
 
@@ -193,6 +254,10 @@ impl State {
         let entries = self.order.iter().filter_map(|key| self.entries.get(key));
         self.log.replace(entries)
     }
+}
+
+fn unwritten(source: io::Error) -> StoreError {
+    StoreError::new("write down an Idempotency-Key", source)
 }
 
 /// What makes two uploads the same: where to, names, types, lengths and digests of the files.

@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 use tracing::{debug, error};
 
 use super::Bucket;
+use super::keeper::{SignOfLife, unix_ms};
 use super::record::{FormRecord, Staged};
 use crate::outbox::{Journal, Progress, Record, StoredFile};
 use crate::store::{CommitError, Directory, FileId, Sealed, StoreError};
@@ -41,10 +42,13 @@ pub(in crate::store) enum Events {
 
 /// What requests and the keeper work on.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(in crate::store) struct Shared {
     pub(super) bucket: Arc<Bucket>,
     pub(super) server: FileId,
+    /// Of all processes that were or will be this server, this one.
+    pub(super) process: FileId,
     pub(super) directory: Arc<Directory>,
+    beaten: AtomicBool,
     events: Events,
     unsure: Mutex<BTreeMap<FileId, FormRecord>>,
     leftovers: Mutex<VecDeque<Staged>>,
@@ -57,12 +61,14 @@ impl BucketCommitter {
         server: FileId,
         directory: Arc<Directory>,
         events: Events,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (unsure, leftovers, stopping) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        Self { shared: Arc::new(Shared { bucket, server, directory, events, unsure, leftovers, stopping }) }
+        let (process, beaten) = (FileId::generate()?, AtomicBool::new(false));
+        let shared = Shared { bucket, server, process, directory, beaten, events, unsure, leftovers, stopping };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
+    pub(in crate::store) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
@@ -79,6 +85,21 @@ impl BucketCommitter {
 }
 
 impl Shared {
+    /// A sign of life: an object that is never the same twice.
+    pub(super) async fn beat(&self) -> Result<(), StoreError> {
+        let sign = SignOfLife { unix_ms: unix_ms(), process: Some(self.process) };
+        let sign = serde_json::to_vec(&sign).map_err(|error| StoreError::new("give a sign of life", error.into()))?;
+        let beaten = self.bucket.put(&self.bucket.keys.server(&self.server), sign).await;
+        beaten.inspect_err(|_| self.bucket.refuses_us())?;
+        self.beaten.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the sign of life is this process's.
+    pub(super) fn has_beaten(&self) -> bool {
+        self.beaten.load(Ordering::Relaxed)
+    }
+
     async fn commit(&self, files: Vec<Sealed>) -> Result<(), CommitError> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(CommitError::stopped());
@@ -243,6 +264,6 @@ fn append(
     Ok(())
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

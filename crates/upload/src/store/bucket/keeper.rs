@@ -7,10 +7,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures_util::StreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
+use super::claims::Claims;
 use super::commit::{BucketCommitter, Shared};
 use super::keys::id_of;
 use super::left;
@@ -22,20 +24,23 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// The same while the store is away: how soon its return is noticed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// A server whose sign of life has been the same for so long, by the clock of who looks, is lost.
-const LOST_AFTER: Duration = Duration::from_secs(30);
+pub(super) const LOST_AFTER: Duration = Duration::from_secs(30);
 /// Unfinished uploads are abandoned when they are so old.
 const ABANDONED_AFTER: Duration = Duration::from_secs(48 * 3600);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// One of 256 shards of old keys is swept at a time: all of them in 21 hours.
+const KEYS_SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 /// What is left is swept twice, a beat apart: the store may still be at a request of the dead process.
 const LEFT_SWEEPS: u32 = 2;
 /// Servers that are watched, and records of one lost server that are taken over in one go.
-const SERVERS_MAX: usize = 1_000;
+pub(super) const SERVERS_MAX: usize = 1_000;
 const ADOPTED_AT_ONCE: usize = 1_000;
 /// Records taken over that wait for Kafka; no more are taken over meanwhile.
 const ADOPTED_MAX: usize = 100_000;
 
 pub(in crate::store) struct Keeper {
     shared: Arc<Shared>,
+    claims: Arc<Claims>,
     /// What the process before left: ids in its spool, and forms that are in the journal.
     left: Left,
     /// Ids that begin with this process are later.
@@ -46,7 +51,18 @@ pub(in crate::store) struct Keeper {
     swept: Option<Instant>,
     /// Sweeps of what was left, so far.
     left_swept: u32,
+    keys_swept: Instant,
+    keys_shard: u64,
     away: bool,
+}
+
+/// What a server writes down again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SignOfLife {
+    pub(super) unix_ms: u64,
+    /// Absent in what earlier versions wrote.
+    #[serde(default)]
+    pub(super) process: Option<FileId>,
 }
 
 /// What an earlier process of this server left behind on this machine.
@@ -63,11 +79,23 @@ struct Sign {
 }
 
 impl Keeper {
-    pub(in crate::store) fn new(committer: &BucketCommitter, left: Left) -> Self {
-        let shared = Arc::clone(committer.shared());
-        let (signs, adopted) = (HashMap::new(), HashSet::new());
-        let started = FileId::from_parts(unix_ms(), [0; 10]);
-        Self { shared, left, started, recovered: false, signs, adopted, swept: None, left_swept: 0, away: false }
+    pub(in crate::store) fn new(committer: &BucketCommitter, claims: &Arc<Claims>, left: Left) -> Self {
+        let now = unix_ms();
+        Self {
+            shared: Arc::clone(committer.shared()),
+            claims: Arc::clone(claims),
+            left,
+            started: FileId::from_parts(now, [0; 10]),
+            recovered: false,
+            signs: HashMap::new(),
+            adopted: HashSet::new(),
+            swept: None,
+            left_swept: 0,
+            keys_swept: Instant::now(),
+            // Servers that start one after another begin at different ones.
+            keys_shard: now,
+            away: false,
+        }
     }
 
     /// Until `stop` changes.
@@ -95,10 +123,8 @@ impl Keeper {
         }
     }
 
-    /// A sign of life: an object that is never the same twice.
     pub(in crate::store) async fn beat(&self) -> Result<(), StoreError> {
-        let sign = format!("{{\"unix_ms\":{}}}\n", unix_ms());
-        self.shared.bucket.put(&self.shared.bucket.keys.server(&self.shared.server), sign.into_bytes()).await
+        self.shared.beat().await
     }
 
     async fn round(&mut self) -> Result<(), StoreError> {
@@ -108,9 +134,15 @@ impl Keeper {
         }
         self.shared.settle_unsure().await?;
         self.shared.abort_leftovers().await;
+        self.claims.settle().await;
         self.adopt().await?;
         if self.left_swept < LEFT_SWEEPS || self.swept.is_none_or(|at| at.elapsed() >= SWEEP_INTERVAL) {
             self.sweep().await?;
+        }
+        if self.keys_swept.elapsed() >= KEYS_SWEEP_INTERVAL {
+            self.claims.sweep(self.keys_shard).await?;
+            self.keys_swept = Instant::now();
+            self.keys_shard = self.keys_shard.wrapping_add(1);
         }
         self.recovered = true;
         Ok(())
@@ -207,7 +239,7 @@ impl Keeper {
     }
 }
 
-fn unix_ms() -> u64 {
+pub(super) fn unix_ms() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }

@@ -55,6 +55,26 @@ impl Keys {
         self.outbox_of(server).join(format!("{first}.json"))
     }
 
+    /// What an `Idempotency-Key` stands for, by its digest in hexadecimal.
+    pub(super) fn claim(&self, digest: &str) -> Path {
+        let shard = digest.get(..SHARD_CHARS).unwrap_or_default().to_owned();
+        self.claims().join(shard).join(format!("{digest}.json"))
+    }
+
+    /// One of 256 places of claims.
+    pub(super) fn claim_shard(&self, shard: u64) -> Path {
+        self.claims().join(format!("{shard:02x}"))
+    }
+
+    /// An object that is there once somebody asked whether the store keeps to conditions.
+    pub(super) fn condition_probe(&self) -> Path {
+        self.claims().join("probe")
+    }
+
+    fn claims(&self) -> Path {
+        self.below("keys")
+    }
+
     pub(super) fn events(&self, first: &FileId) -> Path {
         self.below("events").join(format!("{first}.jsonl"))
     }
