@@ -1,6 +1,7 @@
 //! Runs Heapline and what people use today over the labelled corpus, and prints how good they are.
 
 mod corpus;
+mod cost;
 mod ours;
 mod rivals;
 mod score;
@@ -36,10 +37,19 @@ struct Arguments {
     /// Prints the CSV of the traces instead
     #[arg(long)]
     csv: bool,
+
+    /// Prints what a sample and a look cost instead
+    #[arg(long)]
+    cost: bool,
 }
 
 fn main() {
     let arguments = Arguments::parse();
+    if arguments.cost {
+        println!("{}", cost::HEADER);
+        cost::lines().iter().for_each(|line| println!("{line}"));
+        return;
+    }
     let cases: Vec<(Kind, u64)> = arguments
         .seeds
         .clone()

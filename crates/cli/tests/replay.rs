@@ -6,6 +6,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 fn replay(arguments: &[&str], input: &str) -> Output {
+    replay_in_chunks(arguments, input, usize::MAX)
+}
+
+fn replay_in_chunks(arguments: &[&str], input: &str, chunk_bytes: usize) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_heapline"))
         .arg("replay")
         .args(arguments)
@@ -17,7 +21,8 @@ fn replay(arguments: &[&str], input: &str) -> Output {
     let mut stdin = child.stdin.take().expect("piped");
     let input = input.to_owned();
     // A refusal may come before all is read.
-    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()).is_ok());
+    let writer =
+        std::thread::spawn(move || input.as_bytes().chunks(chunk_bytes).all(|chunk| stdin.write_all(chunk).is_ok()));
     let output = child.wait_with_output().expect("ends");
     writer.join().expect("no panic");
     output
@@ -80,6 +85,14 @@ fn a_prefix_of_a_trace_gets_a_prefix_of_the_answers() {
         let prefix: String = text.lines().take(rows).map(|line| format!("{line}\n")).collect();
         let some = lines(&replay(&["-"], &prefix));
         assert_eq!(all[..some.len()], some);
+    }
+}
+
+#[test]
+fn how_the_input_is_cut_does_not_matter() {
+    let whole = replay(&["-"], &csv()).stdout;
+    for chunk_bytes in [1, 7, 4_096] {
+        assert_eq!(replay_in_chunks(&["-"], &csv(), chunk_bytes).stdout, whole, "{chunk_bytes}");
     }
 }
 
