@@ -138,7 +138,9 @@ impl Object {
 fn first_mapping(line: &str) -> Option<(u64, &str)> {
     let (range, rest) = line.split_once(' ')?;
     let path = &rest[rest.find('/')?..];
-    let offset = rest.split(' ').nth(1)?;
+    // Of a device, not even the first bytes are looked at.
+    let is_of_object = rest.starts_with('r') && rest.as_bytes().get(3) == Some(&b'p');
+    let offset = rest.split(' ').nth(1).filter(|_| is_of_object)?;
     let (start, _) = range.split_once('-')?;
     (u64::from_str_radix(offset, 16).ok()? == 0).then_some((u64::from_str_radix(start, 16).ok()?, path))
 }

@@ -91,11 +91,11 @@ impl Steps {
     pub(super) fn get(&self, address: u64) -> Option<Step> {
         for place in probes(address) {
             let key = self.places[2 * place].load(Acquire);
-            if key == address {
-                return Some(Step::from_word(self.places[2 * place + 1].load(Relaxed)));
-            }
             if key == 0 {
                 return None;
+            }
+            if key == address {
+                return Some(Step::from_word(self.places[2 * place + 1].load(Relaxed)));
             }
         }
         None
