@@ -64,8 +64,7 @@ fn rules_are_for_those_whose_attributes_they_name() -> Outcome {
         let flags = ["--growthbook-url", &url, "--growthbook-client-key", CLIENT_KEY, "--flags-attributes", attributes];
         Service::upload(&flags)
     };
-    let expected =
-        [(r#"{"env": "stage"}"#, Some(7.0)), (r#"{"region": "eu"}"#, Some(0.0)), (r#"{"env": "other"}"#, Some(3.0))];
+    let expected = [("env=stage", Some(7.0)), ("region=eu", Some(0.0)), ("env=other", Some(3.0))];
     for (attributes, megabytes) in expected {
         let service = start(attributes)?;
         eventually(attributes, CHANGE_LIMIT, || {
@@ -73,7 +72,7 @@ fn rules_are_for_those_whose_attributes_they_name() -> Outcome {
         });
     }
     // What is no number for these leaves them where they began.
-    let service = start(r#"{"env": "prod"}"#)?;
+    let service = start("env=prod")?;
     eventually("a failure is counted", CHANGE_LIMIT, || {
         (metric(&service, "upload_flag_failures_total")? > 0.0).then_some(())
     });

@@ -217,7 +217,6 @@ fn is_want_of_descriptors(error: &io::Error) -> bool {
 fn is_unusable(error: &io::Error) -> bool {
     let unusable = [
         Errno::ROFS,
-        Errno::NOENT,
         Errno::NOTDIR,
         Errno::STALE,
         Errno::NODEV,
@@ -226,7 +225,8 @@ fn is_unusable(error: &io::Error) -> bool {
         Errno::ACCESS,
         Errno::PERM,
     ];
-    Errno::from_io_error(error).is_some_and(|errno| unusable.contains(&errno))
+    let errno = Errno::from_io_error(error);
+    error.kind() == io::ErrorKind::NotFound || errno.is_some_and(|errno| unusable.contains(&errno))
 }
 
 impl From<Full> for Refusal {

@@ -93,11 +93,11 @@ mod tests {
     proptest! {
         #[test]
         fn text_round_trips_and_damage_is_noticed(seq: u64, at in 0..CURSOR_BYTES, flip in 1..=255_u8) {
-            let mut text = super::text(seq).into_bytes();
-            prop_assert_eq!(text.len(), CURSOR_BYTES);
-            prop_assert_eq!(parse(&text), Some(seq));
-            text[at] ^= flip;
-            prop_assert_eq!(parse(&text), None);
+            let mut bytes = text(seq).into_bytes();
+            prop_assert_eq!(bytes.len(), CURSOR_BYTES);
+            prop_assert_eq!(parse(&bytes), Some(seq));
+            bytes[at] ^= flip;
+            prop_assert_eq!(parse(&bytes), None);
         }
     }
 }

@@ -235,7 +235,7 @@ impl Commits {
             // Nothing to wait for.
             self.settle()?;
         }
-        if all_visible { Ok(()) } else { Err(io::Error::other("a spool file was taken away")) }
+        if all_visible { Ok(()) } else { Err(io::Error::new(io::ErrorKind::NotFound, "a spool file was taken away")) }
     }
 
     /// Makes renames and lines durable by themselves, and lets go of the journal's records of them.
