@@ -41,7 +41,7 @@ lint: ## rustfmt, clippy, cargo-deny, promtool, shellcheck: no warning passes.
 	promtool check rules dashboards/prometheus/rules.yml dashboards/prometheus/alerts.yml
 	git ls-files | while read -r f; do head -c 64 "$$f" | grep -qE '^#!.*sh$$' && echo "$$f"; done | xargs shellcheck .ci/run
 
-bench: ## Throughput, latency, memory and CPU beside the peers and a bare socket loop, in alternating runs; 15 minutes. PART=name for one.
+bench: ## Throughput, latency, memory and CPU beside the peers and a bare socket loop, in alternating runs; half an hour. PART=name for one.
 	crates/bench/peers/build
 	$(BUILD)
 	target/release/heapline-bench --write docs/performance.md $(if $(PART),--only $(PART))

@@ -218,3 +218,31 @@ fn a_fork_leaves_the_parents_table_right() {
         assert!(sum(&left) < sum(&live_before) / 4.0 + 4e6, "{} {}", sum(&left), sum(&live_before));
     });
 }
+
+/// The gate of what a sample costs, by count: were a hook to allocate, each sample would, and this thread's counter knows.
+#[test]
+fn a_sample_allocates_nothing() {
+    const SAMPLES: usize = 200;
+    // Sixteen intervals: one in nine million is not sampled.
+    const BLOCK_BYTES: usize = 8 << 20;
+    alone("a_sample_allocates_nothing", |state| {
+        let _agent = start(state);
+        let allocated = tikv_jemalloc_ctl::thread::allocatedp::read().expect("a counter of this thread");
+        let mut live = Vec::with_capacity(SAMPLES);
+        let mut cost = |what: &str| {
+            let (samples, bytes) = (livetable::fill().expect("a table").samples.0, allocated.get());
+            live.extend((0..SAMPLES).map(|_| allocate(BLOCK_BYTES, 8)));
+            let own_bytes = allocated.get() - bytes - (SAMPLES * BLOCK_BYTES) as u64;
+            let taken = livetable::fill().expect("a table").samples.0 - samples;
+            live.drain(..).for_each(free);
+            println!("{what}: {own_bytes} bytes in {taken} samples");
+            (own_bytes, taken)
+        };
+        // The thread's first samples make what it keeps.
+        cost("the first");
+        let (own_bytes, taken) = cost("later");
+        // Other threads of the process free some of theirs meanwhile.
+        assert!(taken > SAMPLES as u64 / 2, "{taken} samples");
+        assert_eq!(own_bytes, 0);
+    });
+}

@@ -10,6 +10,10 @@ use crate::contender::{Contender, Promise};
 use crate::load::{self, Outcome, sleep};
 use crate::server::{Server, TOKEN};
 
+/// Before anything is counted, one in so many of a run's uploads: threads, buffers, caches, and what a program does in
+/// its first moments.
+const WARM_UP_SHARE: u64 = 3;
+
 /// How long a server is left alone before its memory "after" is read.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
@@ -108,12 +112,13 @@ pub(crate) fn run(scenario: Scenario) -> io::Result<Table> {
 fn measure(scenario: &Scenario, contender: Contender) -> io::Result<(Figures, Run)> {
     let dir = tempfile::tempdir_in(&scenario.dir)?;
     let server = contender.start(dir.path(), scenario.promise)?;
+    load(scenario, contender, &server, (scenario.uploads / WARM_UP_SHARE).max(1), None)?;
     let rate = match scenario.share_of_saturation {
-        Some(share) => Some(share * load(scenario, contender, &server, None)?.uploads_per_second()),
+        Some(share) => Some(share * load(scenario, contender, &server, scenario.uploads, None)?.uploads_per_second()),
         None => None,
     };
     let cpu_before = server.cpu_seconds()?;
-    let outcome = load(scenario, contender, &server, rate)?;
+    let outcome = load(scenario, contender, &server, scenario.uploads, rate)?;
     let cpu_seconds = server.cpu_seconds()? - cpu_before;
     let (rss_peak_megabytes, rss_after_megabytes) = server.rss_megabytes()?;
     let figures = Figures {
@@ -129,14 +134,20 @@ fn measure(scenario: &Scenario, contender: Contender) -> io::Result<(Figures, Ru
     Ok((figures, Run { server, _dir: dir }))
 }
 
-fn load(scenario: &Scenario, contender: Contender, server: &Server, rate: Option<f64>) -> io::Result<Outcome> {
+fn load(
+    scenario: &Scenario,
+    contender: Contender,
+    server: &Server,
+    uploads: u64,
+    rate: Option<f64>,
+) -> io::Result<Outcome> {
     load::run(&load::Options {
         to: server.address,
         token: TOKEN.to_owned(),
         form: contender.form(),
         connections: scenario.connections,
         bytes: scenario.bytes,
-        uploads: scenario.uploads,
+        uploads,
         rate,
         close: false,
         slow: None,

@@ -22,7 +22,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 500)]
     uploads: u64,
     /// Seconds for a part: further rounds are left out, on a busy machine above all
-    #[arg(long, default_value_t = 80)]
+    #[arg(long, default_value_t = 150)]
     seconds: u64,
     /// Keep-alive connections
     #[arg(long, default_value_t = 64)]
@@ -125,7 +125,7 @@ impl Options {
             },
             Part::Large => Scenario {
                 bytes: LARGE_FILE_BYTES,
-                uploads: 2,
+                uploads: 3,
                 connections: 2,
                 contenders: self.few(),
                 ..self.scenario("1 GiB files to memory", &self.memory_dir)
