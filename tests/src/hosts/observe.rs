@@ -139,7 +139,7 @@ impl Outcome {
 /// It does not start, or ends.
 pub fn observe(host: &Host, limit: Duration, until_told: bool) -> Result<Outcome, LaunchError> {
     let preparing = |source| LaunchError::Prepare { name: host.name.to_owned(), source };
-    let program = binary::path("hosts").map_err(preparing)?;
+    let program = binary::path(host.binary).map_err(preparing)?;
     let directory = TempDir::with_prefix("hosts-").map_err(preparing)?;
     let (mut process, admin) = process::retried(|| {
         let admin = port::free().map_err(preparing)?;
