@@ -50,7 +50,10 @@ fn row(host: &Host, outcome: &Result<Outcome, LaunchError>) {
     };
     let seconds = |after: Option<Duration>| after.map_or("-".to_owned(), |after| after.as_secs().to_string());
     let ratios = |ratios: Option<(f64, f64)>| ratios.map_or("-".to_owned(), |(a, b)| format!("{a:.2} {b:.2}"));
-    let faults = outcome.faults();
+    let mut faults = outcome.faults();
+    if outcome.is_named_by_age == Some(false) {
+        faults.push("not by age".to_owned());
+    }
     println!(
         "| {} | {} | {} of {} | {} {} | {} | {} | {} | {} |",
         host.name,

@@ -12,6 +12,8 @@ use crate::jemalloc::{prof, stats::HeapReader};
 use crate::livetable;
 use crate::symbols::resolve::Resolver;
 
+mod aged;
+
 /// Between two looks, at first.
 const INTERVAL_MIN: Duration = Duration::from_secs(10);
 /// Between two looks of a process that has run for hours.
