@@ -76,7 +76,7 @@ soak: ## The longer forms: 200 kills, 100,000 uploads, a million stored files, t
 	HEAPLINE_STORED_FILES=1000000 $(TEST) --test start -- --nocapture
 	fuzz/run 600
 
-culprits: ## Host programs that leak in one way each, and some that do not: what each is told. Twelve minutes.
+culprits: ## Host programs that leak in one way each, and some that do not: what each is told. Twenty minutes.
 	$(BUILD)
 	target/release/culprits $(ARGS)
 

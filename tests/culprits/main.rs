@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use heapline_tests::hosts::{HOSTS, Host, Outcome, TELL_LIMIT, observe};
+use heapline_tests::hosts::{HOSTS, Host, OUTSIDERS, Outcome, TELL_LIMIT, observe};
 use heapline_tests::process::LaunchError;
 
 /// Programs that run at a time, each at a hundredth of a core or two.
@@ -13,8 +13,9 @@ const AT_ONCE: usize = 24;
 
 fn main() {
     let asked: Vec<String> = std::env::args().skip(1).collect();
-    let hosts: Vec<Host> =
-        HOSTS.into_iter().filter(|host| asked.is_empty() || asked.iter().any(|name| name == host.name)).collect();
+    let is_asked =
+        |host: &Host| asked.is_empty() || asked.iter().any(|name| [host.name, host.binary].contains(&name.as_str()));
+    let hosts: Vec<Host> = HOSTS.into_iter().chain(OUTSIDERS).filter(is_asked).collect();
     println!(
         "| Program | Named first | Told `ok` | After s: one, all | Growth: first, last | Rate: first, last | Besides | |"
     );
@@ -49,7 +50,10 @@ fn row(host: &Host, outcome: &Result<Outcome, LaunchError>) {
     };
     let seconds = |after: Option<Duration>| after.map_or("-".to_owned(), |after| after.as_secs().to_string());
     let ratios = |ratios: Option<(f64, f64)>| ratios.map_or("-".to_owned(), |(a, b)| format!("{a:.2} {b:.2}"));
-    let faults = outcome.faults();
+    let mut faults = outcome.faults();
+    if outcome.is_named_by_age == Some(false) {
+        faults.push("not by age".to_owned());
+    }
     println!(
         "| {} | {} | {} of {} | {} {} | {} | {} | {} | {} |",
         host.name,

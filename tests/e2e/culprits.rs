@@ -25,6 +25,8 @@ fn what_leaks_is_named_and_what_does_not_is_not() {
     let wrong: Vec<_> =
         outcomes.iter().filter(|o| !o.naming_faults().is_empty()).map(|o| (o.host.name, o.naming_faults())).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
+    let unaged: Vec<_> = outcomes.iter().filter(|o| o.is_named_by_age == Some(false)).map(|o| o.host.name).collect();
+    assert!(unaged.is_empty(), "not the first by age: {unaged:?}");
     let errors: Vec<_> = outcomes.iter().filter_map(|o| Some((o.host.name, o.growth_error()?))).collect();
     let far_off = errors.iter().filter(|(_, error)| *error > GROWTH_TOLERANCE).count();
     assert!(far_off <= FAR_OFF_MAX && errors.iter().all(|(_, error)| *error < ERROR_MAX), "{errors:?}");

@@ -1,10 +1,12 @@
 //! Host programs whose culprits are known: `hosts NAME`, what `/culprits` should say of it, and what it said.
 
 mod observe;
+mod outsiders;
 
 use std::time::Duration;
 
 pub use observe::{Outcome, observe};
+pub use outsiders::OUTSIDERS;
 
 /// What `hosts` leaks a second unless [`Host::bytes_per_second`] says otherwise.
 const USUAL_BYTES_PER_SECOND: f64 = 200_000.0;
@@ -16,6 +18,8 @@ pub const TELL_LIMIT: Duration = Duration::from_secs(240);
 /// A program and what it is to be told.
 #[derive(Debug, Clone, Copy)]
 pub struct Host {
+    /// The binary that it is a part of.
+    pub binary: &'static str,
     pub name: &'static str,
     /// The functions that leak, in any order, and the file that each is in. Empty: it does not leak.
     pub culprits: &'static [(&'static str, &'static str)],
@@ -28,14 +32,21 @@ pub struct Host {
 }
 
 const fn leak(name: &'static str, culprits: &'static [(&'static str, &'static str)]) -> Host {
-    Host { name, culprits, bytes_per_second: USUAL_BYTES_PER_SECOND, has_growth: true, onset_seconds: 0.0 }
+    Host {
+        binary: "hosts",
+        name,
+        culprits,
+        bytes_per_second: USUAL_BYTES_PER_SECOND,
+        has_growth: true,
+        onset_seconds: 0.0,
+    }
 }
 
 const fn level(name: &'static str) -> Host {
     leak(name, &[])
 }
 
-/// All programs, those of `make test` first.
+/// The programs of `hosts`, those of `make test` first.
 pub const HOSTS: [Host; 47] = [
     leak("static_vector", &[("hosts::kept::static_vector::{{closure}}", "kept.rs")]),
     leak("tiny_objects", &[("hosts::kept::note", "kept.rs")]),

@@ -15,6 +15,7 @@ pub(crate) mod owner;
 mod pages;
 pub(crate) mod resolve;
 mod symbol_table;
+mod tail_calls;
 mod unit_index;
 
 /// A function at a place in its source. Unknown parts are empty or 0.
@@ -74,6 +75,15 @@ impl Symbols {
             _ => Owner::Program,
         };
         self.locations.insert(address, (location, owner));
+    }
+
+    /// Leaves the inlined calls at an address out.
+    fn keep_outermost(&mut self, address: u64) {
+        if let Some((location, _)) = self.locations.get_mut(&address)
+            && let Some(outermost) = location.frames.last().cloned()
+        {
+            location.frames = [outermost].into();
+        }
     }
 
     pub(crate) fn contains(&self, address: u64) -> bool {

@@ -14,6 +14,8 @@ use crate::{binary, deadline, exposition, http, port};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const ASK_EVERY: Duration = Duration::from_secs(2);
+/// The same question once more, of what has lived for half a minute.
+const ASK_BY_AGE: &str = "/culprits?min_age=30s";
 
 /// What was told of a host.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub struct Outcome {
     pub told: usize,
     /// The last answer.
     pub last: Value,
+    /// Whether one of its culprits was first among what had lived for a while, when all had been told.
+    pub is_named_by_age: Option<bool>,
 }
 
 impl Outcome {
@@ -54,6 +58,7 @@ impl Outcome {
             asked: 0,
             told: 0,
             last: Value::Null,
+            is_named_by_age: None,
         }
     }
 
@@ -78,6 +83,12 @@ impl Outcome {
             faults.push("does not name all that leaks".to_owned());
         }
         faults
+    }
+
+    fn hear_of_age(&mut self, answer: &Value) {
+        let first = &answer["culprits"][0];
+        let text = |key: &str| first[key].as_str().unwrap_or_default();
+        self.is_named_by_age = Some(self.host.is_culprit(text("function"), text("file")));
     }
 
     /// The largest of the errors of growth and rate, at first and at the end, as a share of the truth; `None` where that
@@ -139,7 +150,7 @@ impl Outcome {
 /// It does not start, or ends.
 pub fn observe(host: &Host, limit: Duration, until_told: bool) -> Result<Outcome, LaunchError> {
     let preparing = |source| LaunchError::Prepare { name: host.name.to_owned(), source };
-    let program = binary::path("hosts").map_err(preparing)?;
+    let program = binary::path(host.binary).map_err(preparing)?;
     let directory = TempDir::with_prefix("hosts-").map_err(preparing)?;
     let (mut process, admin) = process::retried(|| {
         let admin = port::free().map_err(preparing)?;
@@ -166,6 +177,12 @@ pub fn observe(host: &Host, limit: Duration, until_told: bool) -> Result<Outcome
         let seconds = begun.elapsed().as_secs_f64();
         leaked.push((seconds, bytes));
         outcome.hear(&answer, seconds, |at| at_time(&leaked, at));
+        if outcome.all_told_after.is_some()
+            && outcome.is_named_by_age.is_none()
+            && let Ok(Ok(answer)) = http::get(admin, ASK_BY_AGE).map(|answer| answer.json())
+        {
+            outcome.hear_of_age(&answer);
+        }
         if until_told && outcome.all_told_after.is_some() {
             break;
         }

@@ -4,7 +4,7 @@
 //! /                     a page of links
 //! /metrics              Prometheus, text format 0.0.4
 //! /memory               the memory equation, slopes and verdict as JSON
-//! /culprits             the call sites that grow; parameters since, base, process, format
+//! /culprits             the call sites that grow; parameters since, min_age, base, process, format
 //! /profiles             the flight recorder: what was recorded, by this process and earlier ones; POST records one
 //! /profiles/<id>        one of them, as pprof
 //! /doctor               whether the agent sees what it should, as a page or JSON; parameters format, self_test

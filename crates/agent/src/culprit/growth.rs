@@ -168,7 +168,8 @@ impl<'a> View<'a> {
             return Judgement::Quiet;
         }
         let whole = self.window(0).change(site);
-        let quantum = quantum_bytes(self.series[self.series.len() - 1].of(site), &whole);
+        let lump_bytes = steady::lump_bytes(self.series, &bytes);
+        let quantum = quantum_bytes(self.series[self.series.len() - 1].of(site), &whole).max(lump_bytes);
         let mut stretch = Stretch { from: 0, grows_from: 0 };
         // Without ages, noise makes stretches of its own.
         if self.window(0).kept(site).is_some() {
@@ -184,8 +185,8 @@ impl<'a> View<'a> {
             return Judgement::Doubtful;
         }
         if !steady::lasts(&self.series[from..], &bytes[from..], &change)
-            || !self.stays(site, from, &change)
-            || self.slows(from, &change)
+            || !(self.stays(site, from, &change) || steady::falls_behind(&self.series[from..], &bytes[from..], site))
+            || self.slows(from, &change, lump_bytes)
         {
             return Judgement::Quiet;
         }
@@ -208,8 +209,9 @@ impl<'a> View<'a> {
         steady::stays(change, meanwhile.bytes - before.bytes)
     }
 
-    /// Whether the heap's growth, if it is this site's, slows down as what fills up does.
-    fn slows(&mut self, from: usize, change: &Change) -> bool {
+    /// Whether the heap's growth, if it is this site's, slows down as what fills up does. Where it comes in lumps, one more
+    /// may be due.
+    fn slows(&mut self, from: usize, change: &Change, lump_bytes: f64) -> bool {
         if change.bytes < DOMINANT_SHARE * self.grown_bytes(from) {
             return false;
         }
@@ -228,8 +230,8 @@ impl<'a> View<'a> {
         if first_seconds <= 0.0 || seconds <= 0.0 {
             return false;
         }
-        let error = (all.young_error + all.load_error + recent.young_error + recent.load_error) / seconds;
-        recent.bytes / seconds + 2.0 * error < SLOWED_SHARE_MIN * before / first_seconds
+        let error = all.young_error + all.load_error + recent.young_error + recent.load_error;
+        (recent.bytes + 2.0 * error + lump_bytes) / seconds < SLOWED_SHARE_MIN * before / first_seconds
     }
 
     /// Whether the heap did not grow with what was named, neither in the whole time nor in its second half: a cache

@@ -91,6 +91,11 @@ impl Moment {
         Moment { young: all.without(counted), ..self }
     }
 
+    /// The same moment, of which only so much counts.
+    pub(crate) fn still(&self, held: HashMap<u32, Held>) -> Moment {
+        Moment { held, ..*self }
+    }
+
     pub(super) fn of(&self, site: u32) -> Held {
         self.held.get(&site).copied().unwrap_or_default()
     }

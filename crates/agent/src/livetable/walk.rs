@@ -35,6 +35,15 @@ pub(crate) struct Seen {
     pub(crate) live_samples: usize,
 }
 
+/// Of which stacks it is told what they ever allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Allocations {
+    None,
+    OfTheLiving,
+    /// Also of those of which nothing lives.
+    OfAll,
+}
+
 /// A walk's finds, kept.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Walk {
@@ -67,13 +76,17 @@ impl Table<'_> {
     ///
     /// Cost: 10,000 stacks of 40 frames take 1 ms. Memory: 24 bytes a stack slot.
     pub(crate) fn visit(&self, each: impl FnMut(Found<'_>)) -> Seen {
-        self.visit_where(|_| true, true, each)
+        self.visit_where(|_| true, Allocations::OfAll, each)
     }
 
     /// What lives and is at least so old; only the living are counted.
     pub(crate) fn visit_survivors(&self, min_age_seconds: u64, each: impl FnMut(Found<'_>)) -> Seen {
+        self.visit_where(self.is_older(min_age_seconds), Allocations::None, each)
+    }
+
+    fn is_older(&self, min_age_seconds: u64) -> impl Fn(&LiveSample) -> bool {
         let oldest_ticks = self.ticks().checked_sub(min_age_seconds.saturating_mul(TICKS_PER_SECOND));
-        self.visit_where(|sample| oldest_ticks.is_some_and(|ticks| sample.birth_ticks <= ticks), false, each)
+        move |sample| oldest_ticks.is_some_and(|ticks| sample.birth_ticks <= ticks)
     }
 
     /// What lived at the peak; returns when that was as well, in seconds since the start. `None` before the first copy.
@@ -89,6 +102,11 @@ impl Table<'_> {
     /// [`Table::visit_survivors`], kept.
     pub(crate) fn survivors(&self, min_age_seconds: u64) -> Walk {
         Walk::of(|each| self.visit_survivors(min_age_seconds, each))
+    }
+
+    /// The same, with what their stacks ever allocated.
+    pub(crate) fn survivors_and_allocations(&self, min_age_seconds: u64) -> Walk {
+        Walk::of(|each| self.visit_where(self.is_older(min_age_seconds), Allocations::OfTheLiving, each))
     }
 
     /// What lived at the peak of a table whose process is gone, perhaps in the middle of a copy.
@@ -124,7 +142,7 @@ impl Table<'_> {
     fn visit_where(
         &self,
         counts: impl Fn(&LiveSample) -> bool,
-        with_allocations: bool,
+        allocations: Allocations,
         mut each: impl FnMut(Found<'_>),
     ) -> Seen {
         let mut seen = Seen::default();
@@ -143,7 +161,7 @@ impl Table<'_> {
             *samples += 1;
             *weighted = weighted.plus(Weighted::of(sample.bytes, self.period_bytes()));
         }
-        let shows = |slot: usize| live[slot].1 > 0 || (with_allocations && self.stacks.is_used(slot));
+        let shows = |slot: usize| live[slot].1 > 0 || (allocations == Allocations::OfAll && self.stacks.is_used(slot));
         let mut slots: Vec<(u64, usize)> =
             (0..live.len()).filter(|&slot| shows(slot)).map(|slot| (self.stacks.first_frame(slot), slot)).collect();
         // Through the frames from one end to the other: memory is read ahead in that order.
@@ -161,10 +179,10 @@ impl Table<'_> {
                 weighted
             };
             match stack {
-                Some(stack) if with_allocations && stack.allocated.bytes > ALLOCATED_BYTES_MAX => {
+                Some(stack) if allocations != Allocations::None && stack.allocated.bytes > ALLOCATED_BYTES_MAX => {
                     seen.without_stack += 1;
                 }
-                Some(stack) if with_allocations => {
+                Some(stack) if allocations == Allocations::OfAll || same && allocations == Allocations::OfTheLiving => {
                     let alloc = Some(count(stack.allocated));
                     each(Found { id: stack.id.to_word(), stack: &frames, inuse: count(weighted), alloc });
                 }

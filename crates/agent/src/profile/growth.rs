@@ -15,6 +15,8 @@ use unnamed::Unnamed;
 
 mod unnamed;
 
+mod aged;
+
 /// Between two looks, at first.
 const INTERVAL_MIN: Duration = Duration::from_secs(10);
 /// Between two looks of a process that has run for hours.
@@ -157,8 +159,9 @@ impl Profiler {
 fn against(shop: &mut Workshop, base: &Base, now: (&Grouped, &Moment)) -> Result<Report, ProfileError> {
     let Workshop { resolver, growth, .. } = shop;
     let (taken_unix_nanos, held) = if base.is_own() {
-        let profile = base.by_address()?;
-        let symbols = resolver.resolve(profile.addresses(), &own_mappings());
+        let mut profile = base.by_address()?;
+        profile.mappings = own_mappings();
+        let symbols = resolver.resolve_revealed(&mut profile);
         (profile.taken_unix_nanos, growth.sites.group(&profile, symbols).held)
     } else {
         let Decoded { mut profile, symbols } = base.named()?;
@@ -204,8 +207,8 @@ fn name(shop: &mut Workshop) {
 /// The whole heap, the youngest included.
 fn see_all(shop: &mut Workshop, now: Instant) -> Result<(Grouped, Moment), ProfileError> {
     let (seconds, live_bytes) = (shop.growth.seconds(now), live_bytes(&shop.growth));
-    let profile = shop.capture()?;
-    let symbols = shop.resolver.resolve(profile.addresses(), &profile.mappings);
+    let mut profile = shop.capture()?;
+    let symbols = shop.resolver.resolve_revealed(&mut profile);
     let grouped = shop.growth.sites.group(&profile, symbols);
     let moment = Moment::new(seconds, live_bytes, grouped.held.clone());
     Ok((grouped, moment))
@@ -220,10 +223,11 @@ fn live_bytes(growth: &GrowthWatch) -> Option<u64> {
 /// What has lived for a while.
 fn see(shop: &mut Workshop, now: Instant) -> Result<(Grouped, Moment), ProfileError> {
     let (seconds, live_bytes) = (shop.growth.seconds(now), live_bytes(&shop.growth));
-    let Some((all, survivors)) = survivors(Duration::ZERO).zip(survivors(AGE_MIN)) else {
+    let Some((all, mut survivors)) = survivors(Duration::ZERO, Walked::Live).zip(survivors(AGE_MIN, Walked::Allocated))
+    else {
         return see_all(shop, now);
     };
-    let symbols = shop.resolver.resolve(survivors.addresses(), &survivors.mappings);
+    let symbols = shop.resolver.resolve_revealed(&mut survivors);
     let grouped = shop.growth.sites.group(&survivors, symbols);
     let moment = Moment::new(seconds, live_bytes, grouped.held.clone()).of_survivors(Held::of_all(&all));
     Ok((grouped, moment))
@@ -231,17 +235,29 @@ fn see(shop: &mut Workshop, now: Instant) -> Result<(Grouped, Moment), ProfileEr
 
 /// What lives now of what the sites held so many seconds ago. `None` where there is no live table.
 fn cohort(sites: &mut Sites, resolver: &mut Resolver, seconds: f64) -> Option<Cohort> {
-    let survivors = survivors(AGE_MIN + Duration::from_secs_f64(seconds.max(0.0)))?;
-    let symbols = resolver.resolve(survivors.addresses(), &survivors.mappings);
+    let mut survivors = survivors(AGE_MIN + Duration::from_secs_f64(seconds.max(0.0)), Walked::Live)?;
+    let symbols = resolver.resolve_revealed(&mut survivors);
     Some(sites.group(&survivors, symbols).held)
 }
 
+#[derive(Clone, Copy)]
+enum Walked {
+    Live,
+    /// And what the same stacks ever allocated.
+    Allocated,
+}
+
 /// What has lived for so long already.
-fn survivors(age: Duration) -> Option<Profile> {
+fn survivors(age: Duration, walked: Walked) -> Option<Profile> {
     let live = livetable::current()?;
     live.tick();
     let table = live.table();
-    let samples = table.survivors(age.as_secs_f64().round() as u64).samples;
+    let age_seconds = age.as_secs_f64().round() as u64;
+    let walk = match walked {
+        Walked::Live => table.survivors(age_seconds),
+        Walked::Allocated => table.survivors_and_allocations(age_seconds),
+    };
+    let samples = walk.samples;
     Some(Profile { period_bytes: table.period_bytes(), mappings: own_mappings(), samples, ..Profile::default() })
 }
 

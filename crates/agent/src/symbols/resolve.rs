@@ -11,6 +11,7 @@ use super::debug_file::DebugFile;
 use super::dwarf::{self, Call, Split};
 use super::object_file::ObjectFile;
 use super::symbol_table::{self, Symbol};
+use super::tail_calls::TailCalls;
 use super::unit_index::UnitIndex;
 use super::{Frame, Location, Symbols, names, owner};
 use crate::profile::model::Mapping;
@@ -24,11 +25,12 @@ pub(super) const PROGRAM: &str = "/proc/self/exe";
 /// A bounded cache of names, and the way to fill it. Blocks and reads files: for a thread that may.
 #[derive(Debug, Default)]
 pub(crate) struct Resolver {
-    symbols: Symbols,
+    pub(super) symbols: Symbols,
     /// Where the files stood that the cache is about.
     objects: Vec<(u64, String)>,
     /// By where an object stands. Kept for the first [`INDEXED_OBJECTS_MAX`].
     indexes: Vec<(u64, Option<UnitIndex>)>,
+    pub(super) tail_calls: TailCalls,
 }
 
 impl Resolver {
@@ -148,6 +150,7 @@ impl Resolver {
         if !self.objects.iter().all(is_there) {
             self.symbols = Symbols::default();
             self.indexes.clear();
+            self.tail_calls = TailCalls::default();
         }
         self.objects = mappings.iter().map(|mapping| (mapping.start_address, mapping.filename.clone())).collect();
     }

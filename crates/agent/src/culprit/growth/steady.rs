@@ -24,6 +24,19 @@ const TAIL_SECONDS: f64 = 20.0;
 const TAIL_SHARE_MAX: f64 = 0.5;
 /// By how much of the whole rate the tail is slower than any time before it where it stopped.
 const TAIL_DEPTH_SHARE: f64 = 0.25;
+/// By how much more than what is allocated a site must have grown from the middle to the end for what it holds to live ever
+/// longer; and by how many standard errors of that.
+const BACKLOG_FACTOR_MIN: f64 = 1.2;
+const BACKLOG_SIGMA: f64 = 2.0;
+/// The part of its growth by which what falls behind may have fallen below its highest meanwhile: more is emptied at times.
+const BACKLOG_FALL_SHARE_MAX: f64 = 0.25;
+/// Growth in lumps is known by so many of them: one or two are loads that happened.
+const LUMPS_MIN: usize = 3;
+/// The part of the growth that these make, and of the largest that the least of them has.
+const LUMPS_SHARE_MIN: f64 = 0.5;
+const LUMP_SHARE_MIN: f64 = 0.33;
+/// The part of the time, from the first to the last, that lumps take at most.
+const LUMPS_TIME_SHARE_MAX: f64 = 0.4;
 /// So few objects are one container that is allocated anew as it grows.
 const CONTAINERS_MAX: f64 = 4.0;
 /// How much larger than the former the new ones of a container that grows are, at least.
@@ -75,6 +88,34 @@ fn change(series: &[&Moment], bytes: &[f64], quantum_bytes: f64) -> Option<usize
     best.1
 }
 
+/// What comes at a time where growth is in lumps, such as a batch each minute: the least of the largest [`LUMPS_MIN`]. A lump is
+/// what comes beyond the mean rate in a row of intervals above it. Nothing where there are none.
+pub(super) fn lump_bytes(series: &[&Moment], bytes: &[f64]) -> f64 {
+    let last = bytes.len() - 1;
+    let rate = (bytes[last] - bytes[0]) / (series[last].seconds - series[0].seconds).max(f64::MIN_POSITIVE);
+    let (mut lumps, mut lump) = (Vec::new(), 0.0);
+    let (mut lump_seconds, mut begin, mut end) = (0.0, f64::INFINITY, 0.0_f64);
+    for (ends, bytes) in series.windows(2).zip(bytes.windows(2)) {
+        let seconds = ends[1].seconds - ends[0].seconds;
+        let beyond = bytes[1] - bytes[0] - rate * seconds;
+        if beyond > 0.0 {
+            lump += beyond;
+            lump_seconds += seconds;
+            (begin, end) = (begin.min(ends[0].seconds), ends[1].seconds);
+        } else {
+            lumps.push(std::mem::take(&mut lump));
+        }
+    }
+    lumps.push(lump);
+    lumps.sort_by(|one, other| other.total_cmp(one));
+    let Some(largest) = lumps.get(..LUMPS_MIN) else { return 0.0 };
+    let (most, least) = (largest[0], largest[LUMPS_MIN - 1]);
+    let is_lumpy = least >= LUMP_SHARE_MIN * most
+        && largest.iter().sum::<f64>() >= LUMPS_SHARE_MIN * (bytes[last] - bytes[0])
+        && lump_seconds <= LUMPS_TIME_SHARE_MAX * (end - begin);
+    if is_lumpy { least } else { 0.0 }
+}
+
 /// Whether the growth went on to the end, in more than one step.
 pub(super) fn lasts(series: &[&Moment], bytes: &[f64], change: &Change) -> bool {
     let growth = change.bytes;
@@ -118,6 +159,38 @@ pub(super) fn middle(series: &[&Moment]) -> usize {
 /// time. Work in flight grows with the load, and none of it is old.
 pub(super) fn stays(change: &Change, older_bytes: f64) -> bool {
     is_container(change) || older_bytes >= OLD_SHARE_MIN * change.bytes
+}
+
+/// Whether a site holds ever more although no more is allocated there than before: what is taken out falls behind what is
+/// put in. Of a load that rises, both grow alike. Only where allocations are counted.
+pub(super) fn falls_behind(series: &[&Moment], bytes: &[f64], site: u32) -> bool {
+    let (last, middle) = (series.len() - 1, middle(series));
+    let allocated = |place: usize| series[place].of(site).alloc.map(|alloc| (series[place].seconds, alloc));
+    let Some(first) = (0..middle).find_map(allocated) else { return false };
+    let (Some(half), Some(all)) = (allocated(middle), allocated(last)) else { return false };
+    // A value with the square of its relative error.
+    let rate = |(from, (before, before_variance)): (f64, (f64, f64)),
+                (to, (after, after_variance)): (f64, (f64, f64))| {
+        let bytes: f64 = after - before;
+        (bytes / (to - from), (after_variance - before_variance).max(0.0) / (bytes * bytes))
+    };
+    let held = |place: usize| {
+        let held = series[place].of(site);
+        (held.bytes, held.variance / (held.bytes * held.bytes))
+    };
+    let (before, after, then, now) = (rate(first, half), rate(half, all), held(middle), held(last));
+    if [before, after, then, now].iter().any(|(value, _)| value.is_nan() || *value <= 0.0) {
+        return false;
+    }
+    let (mut most, mut fallen) = (bytes[0], 0.0_f64);
+    for &now in bytes {
+        most = most.max(now);
+        fallen = fallen.max(most - now);
+    }
+    let error = (before.1 + after.1 + then.1 + now.1).sqrt();
+    let longer = now.0 / then.0 * before.0 / after.0;
+    fallen <= BACKLOG_FALL_SHARE_MAX * (bytes[bytes.len() - 1] - bytes[0])
+        && longer.ln() >= BACKLOG_FACTOR_MIN.ln() + BACKLOG_SIGMA * error
 }
 
 /// Whether it is containers that grow, each allocated anew and larger; where ages are known.

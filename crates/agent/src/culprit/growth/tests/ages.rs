@@ -11,11 +11,16 @@ const LOOK_SECONDS: f64 = 10.0;
 struct Maker {
     object_bytes: f64,
     bytes_per_second: Box<dyn Fn(f64) -> f64>,
-    life_seconds: f64,
+    /// By when they were born.
+    life_seconds: Box<dyn Fn(f64) -> f64>,
 }
 
 fn maker(object_bytes: f64, life_seconds: f64, bytes_per_second: impl Fn(f64) -> f64 + 'static) -> Maker {
-    Maker { object_bytes, bytes_per_second: Box::new(bytes_per_second), life_seconds }
+    Maker { object_bytes, bytes_per_second: Box::new(bytes_per_second), life_seconds: Box::new(move |_| life_seconds) }
+}
+
+fn living(maker: Maker, life_seconds: impl Fn(f64) -> f64 + 'static) -> Maker {
+    Maker { life_seconds: Box::new(life_seconds), ..maker }
 }
 
 /// Some megabytes in use that live for a part of a second, and 4 MB that live for five.
@@ -47,7 +52,7 @@ fn run(seed: u64, makers: &[Maker], seconds: u32) -> Vec<Told> {
             let bytes = (maker.bytes_per_second)(born);
             let mut sampler = Site::new(maker.object_bytes);
             sampler.allocate(&mut random, bytes);
-            let dies = born + maker.life_seconds;
+            let dies = born + (maker.life_seconds)(born);
             let (object_bytes, sampled) = (maker.object_bytes, sampler.sampled);
             batches.push(Batch { site, born, dies, object_bytes, bytes, sampled });
         }
@@ -58,6 +63,13 @@ fn run(seed: u64, makers: &[Maker], seconds: u32) -> Vec<Told> {
             let sampled = Count { objects: batch.sampled as f64, bytes: batch.sampled as f64 * batch.object_bytes };
             let count = Count::unbiased(sampled, PERIOD_BYTES);
             held.entry(batch.site).or_default().add(count, None, PERIOD_BYTES);
+        }
+        for batch in batches.iter().filter(|batch| batch.born <= now && batch.sampled > 0) {
+            let sampled = Count { objects: batch.sampled as f64, bytes: batch.sampled as f64 * batch.object_bytes };
+            let count = Count::unbiased(sampled, PERIOD_BYTES);
+            if let Some(held) = held.get_mut(&batch.site) {
+                held.add(Count::default(), Some(count), PERIOD_BYTES);
+            }
         }
         held
     };
@@ -159,9 +171,30 @@ fn a_leak_under_a_wave_of_work_is_told() {
 }
 
 #[test]
+fn a_leak_in_batches_is_told_by_the_fourth() {
+    let batches = |now: f64| if now % 50.0 == 0.0 { 1e7 } else { 0.0 };
+    let leak = || vec![maker(10_240.0, FOR_EVER, batches)];
+    for seed in 1..=SEEDS {
+        let told = run(seed, &with_churn(leak()), 260);
+        let named: Vec<&Told> = told.iter().filter(|told| told.ranking.state == State::Ok).collect();
+        let since = named.first().map(|told| told.seconds);
+        assert!(since.is_some_and(|since| (150.0..=220.0).contains(&since)), "{seed}: {since:?}");
+        assert!(named.iter().all(|told| told.ranking.culprits[0].site == 0), "{seed}");
+    }
+}
+
+/// Two thirds of what comes are taken out again, in the order in which they came.
+#[test]
+fn a_queue_whose_reader_falls_behind_is_told() {
+    let queue = || vec![living(maker(1_024.0, 0.0, |_| 6e5), |born| born / 2.0)];
+    let (first, _, _) = right(queue, 240.0, 2e5);
+    assert!(first >= SEEDS - 6, "{first}");
+}
+
+#[test]
 fn what_does_not_leak_is_never_named() {
     type Named = (&'static str, fn() -> Vec<Maker>);
-    let programs: [Named; 11] = [
+    let programs: [Named; 17] = [
         ("churn", Vec::new),
         ("a cache that fills", || vec![maker(4_096.0, FOR_EVER, |now| if now < 75.0 { 5.4e5 } else { 0.0 })]),
         ("one that fills slowly", || vec![maker(4_096.0, FOR_EVER, |now| if now < 110.0 { 2e5 } else { 0.0 })]),
@@ -174,6 +207,16 @@ fn what_does_not_leak_is_never_named() {
         ("a step", || vec![maker(4_096.0, FOR_EVER, |now| if now == 60.0 { 4e7 } else { 0.0 })]),
         ("a quick wave", || vec![maker(16_384.0, 1.0, |now| 12e6 * (1.0 - (now / 14.0).cos()))]),
         ("a slow wave", || vec![maker(16_384.0, 5.0, |now| 2e6 * (1.0 - (now / 95.0).cos()))]),
+        ("two steps", || vec![maker(4_096.0, FOR_EVER, |now| if now == 60.0 || now == 110.0 { 2e7 } else { 0.0 })]),
+        ("batches that are flushed", || {
+            vec![living(maker(4_096.0, 0.0, |now| if now % 20.0 == 0.0 { 4e6 } else { 0.0 }), |now| 60.0 - now % 60.0)]
+        }),
+        ("what is flushed each minute", || vec![living(maker(512.0, 0.0, |_| 2e5), |now| 60.0 - now % 60.0)]),
+        ("what expires", || vec![maker(1_024.0, 100.0, |_| 3e5)]),
+        ("a load that becomes twice as much", || vec![maker(8_192.0, 40.0, |now| 3e5 * (1.0 + now / 300.0))]),
+        ("answers that take as long as they like", || {
+            vec![living(maker(65_536.0, 0.0, |_| 6e5), |now| 10.0 + 30.0 * (now * 0.7).sin().abs())]
+        }),
         ("sessions that end", || vec![maker(8_192.0, 20.0, |now| 8_192.0 * now / 3.0)]),
     ];
     let mut wrong = Vec::new();
