@@ -37,7 +37,7 @@ pub(super) const LOOKS: [Look; 1 + SLOW_LOOKS] = {
         limit_seconds: 4.6 * HOUR,
         coverage: 0.94,
         straight: 0.82,
-        filling_min: 0.3,
+        filling_min: 1.0,
         is_between: false,
     };
     let mut place = 2;
@@ -258,7 +258,7 @@ impl Look {
         let largest = (JUMP_SHARE * limit_bytes / gone).clamp(LARGEST_SHARES.0.max(even), LARGEST_SHARES.1.max(even));
         let precise = line.low >= PRECISE * line.bytes_per_second;
         if !shape.is_even(largest, if is_rocket { LATE_SHARES.0 } else { LATE_SHARES.1 })
-            || (!precise && shape.is_coarse())
+            || (!precise && (is_rocket || shape.is_coarse()))
         {
             return None;
         }
