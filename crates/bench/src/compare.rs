@@ -1,6 +1,7 @@
 //! Alternating runs: each contender in turn, round after round, every figure beside the floor's of the same round.
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -112,13 +113,17 @@ pub(crate) fn run(scenario: Scenario) -> io::Result<Table> {
 fn measure(scenario: &Scenario, contender: Contender) -> io::Result<(Figures, Run)> {
     let dir = tempfile::tempdir_in(&scenario.dir)?;
     let server = contender.start(dir.path(), scenario.promise)?;
-    load(scenario, contender, &server, (scenario.uploads / WARM_UP_SHARE).max(1), None)?;
+    let uploads = scenario.uploads;
+    load(scenario, contender, &server, 0..(uploads / WARM_UP_SHARE).max(1), None)?;
     let rate = match scenario.share_of_saturation {
-        Some(share) => Some(share * load(scenario, contender, &server, scenario.uploads, None)?.uploads_per_second()),
+        Some(share) => {
+            let saturated = load(scenario, contender, &server, uploads..2 * uploads, None)?;
+            Some(share * saturated.uploads_per_second())
+        }
         None => None,
     };
     let cpu_before = server.cpu_seconds()?;
-    let outcome = load(scenario, contender, &server, scenario.uploads, rate)?;
+    let outcome = load(scenario, contender, &server, 2 * uploads..3 * uploads, rate)?;
     let cpu_seconds = server.cpu_seconds()? - cpu_before;
     let (rss_peak_megabytes, rss_after_megabytes) = server.rss_megabytes()?;
     let figures = Figures {
@@ -138,7 +143,7 @@ fn load(
     scenario: &Scenario,
     contender: Contender,
     server: &Server,
-    uploads: u64,
+    numbers: Range<u64>,
     rate: Option<f64>,
 ) -> io::Result<Outcome> {
     load::run(&load::Options {
@@ -147,7 +152,8 @@ fn load(
         form: contender.form(),
         connections: scenario.connections,
         bytes: scenario.bytes,
-        uploads,
+        uploads: numbers.end - numbers.start,
+        first: numbers.start,
         rate,
         close: false,
         slow: None,

@@ -47,6 +47,9 @@ pub(crate) struct Options {
     /// Files to send in all
     #[arg(long, default_value_t = 2_000)]
     pub uploads: u64,
+    /// Number of the first, which is part of its name: a second run beside the first overwrites nothing
+    #[arg(long, default_value_t = 0)]
+    pub first: u64,
     /// Arrivals a second, however late the answers are; without it, a connection sends when it was answered
     #[arg(long)]
     pub rate: Option<f64>,
@@ -147,7 +150,8 @@ impl Worker {
                 None => connect(self.options.to)?,
             };
             let piece_bytes = if self.options.slow.is_some() { SLOW_PIECE_BYTES } else { u64::MAX };
-            self.request.write_to(&mut connection, number, piece_bytes, |sent| self.dawdle(sent))?;
+            self.request
+                .write_to(&mut connection, self.options.first + number, piece_bytes, |sent| self.dawdle(sent))?;
             read_created(&mut connection, &mut answer)?;
             latencies.record(due.elapsed());
             kept = (!self.options.close).then_some(connection);

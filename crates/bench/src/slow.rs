@@ -57,6 +57,7 @@ fn pause(contender: Contender, uploads: usize, bytes: u64, dir: &Path) -> io::Re
         connections: uploads,
         bytes,
         uploads: uploads as u64,
+        first: 0,
         rate: None,
         close: false,
         slow: None,

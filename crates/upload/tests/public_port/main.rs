@@ -13,4 +13,5 @@ mod memory_bound;
 mod refusals;
 mod repeats;
 mod serving;
+mod together;
 mod uploads;
