@@ -28,6 +28,8 @@ pub(crate) struct Moment {
     held: HashMap<u32, Held>,
     /// What the sites do not count, having been allocated only just before.
     pub(super) young: Held,
+    /// The sites count less than what lived then: the heap's own account says nothing of what they miss.
+    pub(super) is_part: bool,
 }
 
 impl Held {
@@ -77,7 +79,7 @@ impl Held {
 
 impl Moment {
     pub(crate) fn new(seconds: f64, live_bytes: Option<u64>, held: HashMap<u32, Held>) -> Moment {
-        Moment { seconds, live_bytes, held, young: Held::default() }
+        Moment { seconds, live_bytes, held, young: Held::default(), is_part: false }
     }
 
     /// Of sites that count only what has lived for a while: `all` is everything that lives.
@@ -93,7 +95,7 @@ impl Moment {
 
     /// The same moment, of which only so much counts.
     pub(crate) fn still(&self, held: HashMap<u32, Held>) -> Moment {
-        Moment { held, ..*self }
+        Moment { held, is_part: true, ..*self }
     }
 
     pub(super) fn of(&self, site: u32) -> Held {

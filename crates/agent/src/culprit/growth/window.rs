@@ -66,6 +66,7 @@ impl<'a> Window<'a> {
     pub(super) fn new(series: &'a [&'a Moment], cohort: Option<Cohort>) -> Window<'a> {
         let mut window = Window { series, cohort, correction: 0.0, variance: 0.0 };
         if window.cohort.is_some()
+            && !window.ends().1.is_part
             && let Some(all) = window.exact_bytes()
         {
             let (first, last) = window.ends();
