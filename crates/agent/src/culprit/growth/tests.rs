@@ -196,8 +196,11 @@ fn shaped(shape: impl Fn(f64) -> Vec<f64>) -> Ranking {
 #[test]
 fn growth_of_what_lives_still_is_its_own() {
     let leaked = |step: u32| exact(f64::from(step) * 2e6);
-    let series: Vec<Moment> =
-        (0..=12).map(|step| moment(f64::from(step) * 10.0, &[leaked(step), exact(20e6)])).collect();
+    let at = |step: u32| {
+        let held = HashMap::from([(0, leaked(step)), (1, exact(20e6))]);
+        Moment::new(f64::from(step) * 10.0, Some(20_000_000 + u64::from(step) * 2_000_000), held)
+    };
+    let series: Vec<Moment> = (0..=12).map(at).collect();
     let end = series[12].still(HashMap::from([(0, leaked(12))]));
     let looked: Vec<&Moment> = series[..12].iter().chain([&end]).collect();
     let mut cohort = |then: &Moment| Some(HashMap::from([(0, leaked((then.seconds / 10.0) as u32))]));
