@@ -29,7 +29,10 @@ const TOKEN: &str = "t0ken";
 const BOUNDARY: &str = "b0undary";
 /// Before the first count: caches, pools and tables fill.
 const WARM_UP_UPLOADS: usize = 200;
-const UPLOADS: usize = 400;
+/// Uploads counted. Some thousand allocations of before are merged into a count, or left out of it, by when jemalloc's threads merge
+/// theirs: over 400 small uploads, a gate that all passed once said 60 where it is 48.
+const LARGE_UPLOADS: usize = 400;
+const SMALL_UPLOADS: usize = 3_000;
 
 /// Measured: 50 and 56 for small ones that come alone (what a group of them shares is then one upload's), and a little
 /// more; 70 for large ones, and a half more, since a large body takes more
@@ -44,13 +47,13 @@ fn an_upload_costs_no_more_allocations_than_it_did() {
     let directory = tempfile::tempdir().unwrap();
     let address = serve(directory.path().join("store"));
     let mut over = Vec::new();
-    for (what, request, most) in [
-        ("PUT of 1 MiB", put(1 << 20), LARGE_PUT_MAX),
-        ("form of 1 MiB", form(1 << 20), LARGE_FORM_MAX),
-        ("PUT of 4 KiB", put(4 << 10), SMALL_PUT_MAX),
-        ("form of 4 KiB", form(4 << 10), SMALL_FORM_MAX),
+    for (what, request, uploads, most) in [
+        ("PUT of 1 MiB", put(1 << 20), LARGE_UPLOADS, LARGE_PUT_MAX),
+        ("form of 1 MiB", form(1 << 20), LARGE_UPLOADS, LARGE_FORM_MAX),
+        ("PUT of 4 KiB", put(4 << 10), SMALL_UPLOADS, SMALL_PUT_MAX),
+        ("form of 4 KiB", form(4 << 10), SMALL_UPLOADS, SMALL_FORM_MAX),
     ] {
-        let count = allocations_an_upload(address, &request);
+        let count = allocations_an_upload(address, &request, uploads);
         println!("{what}: {count:.1} allocations, at most {most}");
         if count > most {
             over.push((what, count, most));
@@ -59,7 +62,7 @@ fn an_upload_costs_no_more_allocations_than_it_did() {
     assert!(over.is_empty(), "{over:?}");
 }
 
-fn allocations_an_upload(address: SocketAddr, request: &[u8]) -> f64 {
+fn allocations_an_upload(address: SocketAddr, request: &[u8], uploads: usize) -> f64 {
     let mut connection = TcpStream::connect(address).unwrap();
     let mut answer = [0; 4096];
     let mut upload = |times: usize| {
@@ -77,8 +80,8 @@ fn allocations_an_upload(address: SocketAddr, request: &[u8]) -> f64 {
     };
     upload(WARM_UP_UPLOADS);
     let before = allocations();
-    upload(UPLOADS);
-    (allocations() - before) as f64 / UPLOADS as f64
+    upload(uploads);
+    (allocations() - before) as f64 / uploads as f64
 }
 
 /// All that were ever made in this process.

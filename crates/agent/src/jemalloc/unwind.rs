@@ -7,7 +7,7 @@
 //! takes no lock, allocates nothing, reads no file, and is right about every frame or does not answer.
 //!
 //! Only addresses in the program and in the libraries it was linked with are learnt: these are never unloaded.
-//! Measured on a stack of 25 frames: 0.4 µs.
+//! What it saves is in docs/live-table.md.
 
 mod frames;
 mod memory;

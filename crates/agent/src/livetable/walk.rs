@@ -84,6 +84,11 @@ impl Table<'_> {
         self.visit_where(self.is_older(min_age_seconds), Allocations::None, each)
     }
 
+    /// The same, with what their stacks ever allocated.
+    pub(crate) fn visit_survivors_and_allocations(&self, min_age_seconds: u64, each: impl FnMut(Found<'_>)) -> Seen {
+        self.visit_where(self.is_older(min_age_seconds), Allocations::OfTheLiving, each)
+    }
+
     fn is_older(&self, min_age_seconds: u64) -> impl Fn(&LiveSample) -> bool {
         let oldest_ticks = self.ticks().checked_sub(min_age_seconds.saturating_mul(TICKS_PER_SECOND));
         move |sample| oldest_ticks.is_some_and(|ticks| sample.birth_ticks <= ticks)
@@ -104,9 +109,9 @@ impl Table<'_> {
         Walk::of(|each| self.visit_survivors(min_age_seconds, each))
     }
 
-    /// The same, with what their stacks ever allocated.
+    /// [`Table::visit_survivors_and_allocations`], kept.
     pub(crate) fn survivors_and_allocations(&self, min_age_seconds: u64) -> Walk {
-        Walk::of(|each| self.visit_where(self.is_older(min_age_seconds), Allocations::OfTheLiving, each))
+        Walk::of(|each| self.visit_survivors_and_allocations(min_age_seconds, each))
     }
 
     /// What lived at the peak of a table whose process is gone, perhaps in the middle of a copy.

@@ -13,9 +13,8 @@ use crate::livetable;
 use crate::symbols::resolve::Resolver;
 use unnamed::Unnamed;
 
-mod unnamed;
-
 mod aged;
+mod unnamed;
 
 /// Between two looks, at first.
 const INTERVAL_MIN: Duration = Duration::from_secs(10);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{AGE_MIN, WINDOW_MIN, Walked, cohort, keep, see, survivors};
+use super::{AGE_MIN, WINDOW_MIN, Walked, cohort, keep, name, see, survivors};
 use crate::culprit::{Moment, Patience, Ranking, Report, rank};
 use crate::jemalloc::prof;
 use crate::profile::profiler::{ProfileError, Profiler, Workshop};
@@ -20,6 +20,7 @@ impl Profiler {
         }
         self.work(move |shop| {
             let now = Instant::now();
+            name(shop);
             let (_, moment) = see(shop, now)?;
             let report = aged(shop, moment.seconds, since, min_age);
             keep(&mut shop.growth, now, moment);

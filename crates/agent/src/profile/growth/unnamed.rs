@@ -15,7 +15,8 @@ pub(super) struct Unnamed {
     live_bytes: Option<u64>,
     /// Everything that lived.
     all: Held,
-    survivors: Vec<(u64, Count)>,
+    /// By the stack: what lives, and what it ever allocated.
+    survivors: Vec<(u64, Count, Option<Count>)>,
 }
 
 impl Unnamed {
@@ -25,7 +26,9 @@ impl Unnamed {
         live.tick();
         let table = live.table();
         let mut survivors = Vec::new();
-        table.visit_survivors(age.as_secs_f64().round() as u64, |found| survivors.push((found.id, found.inuse)));
+        let age_seconds = age.as_secs_f64().round() as u64;
+        table
+            .visit_survivors_and_allocations(age_seconds, |found| survivors.push((found.id, found.inuse, found.alloc)));
         let mut samples = Vec::with_capacity(survivors.len());
         table.visit_survivors(0, |found| samples.push(Sample { stack: [].into(), inuse: found.inuse, alloc: None }));
         let all = Held::of_all(&Profile { period_bytes: table.period_bytes(), samples, ..Profile::default() });
@@ -36,15 +39,15 @@ impl Unnamed {
     pub(super) fn named(self, sites: &mut Sites, resolver: &mut Resolver) -> Moment {
         let live = livetable::current();
         let stack = |id| live.and_then(|live| live.table().stack(id)).unwrap_or_default();
-        let samples = self.survivors.into_iter().map(|(id, inuse)| Sample { stack: stack(id), inuse, alloc: None });
+        let samples = self.survivors.into_iter().map(|(id, inuse, alloc)| Sample { stack: stack(id), inuse, alloc });
         let period_bytes = live.map_or(1, |live| live.table().period_bytes());
-        let profile =
+        let mut profile =
             Profile { period_bytes, mappings: own_mappings(), samples: samples.collect(), ..Profile::default() };
-        let symbols = resolver.resolve(profile.addresses(), &profile.mappings);
+        let symbols = resolver.resolve_revealed(&mut profile);
         Moment::new(self.seconds, self.live_bytes, sites.group(&profile, symbols).held).of_survivors(self.all)
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        size_of::<Unnamed>() + self.survivors.capacity() * size_of::<(u64, Count)>()
+        size_of::<Unnamed>() + self.survivors.capacity() * size_of::<(u64, Count, Option<Count>)>()
     }
 }
