@@ -20,7 +20,6 @@ use heapline_upload::spool::Threshold;
 use heapline_upload::store::{self, Opened};
 use heapline_upload::{server, store::Options};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 heapline::use_jemalloc!();
@@ -120,7 +119,7 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
     let drained_by = runtime.block_on(async {
         let signals = Signals::new()?;
         let bind = |error| format!("cannot listen on {}: {error}", config.listen);
-        let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
+        let listener = server::listen(config.listen).map_err(bind)?;
         announce(config, listener.local_addr()?, agent.admin_addr(), made_secret);
         let (told, mut when_told) = tokio::sync::oneshot::channel();
         let shutdown = async {

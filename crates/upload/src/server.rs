@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -28,6 +29,22 @@ const HEAD_BYTES_MAX: usize = 32 << 10;
 /// First and longest pause after an accept that failed, for want of file descriptors above all.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Connections that the kernel keeps until they are accepted, at most (`net.core.somaxconn` bounds it, too): a burst of as
+/// many as are served at a time by default. Beyond it a client is heard a second later, or its connection is reset.
+const BACKLOG: u32 = 4_096;
+
+/// Listens, with room for a burst of connections.
+///
+/// # Errors
+/// The address cannot be had.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart need not wait for what is left of connections of before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until `shutdown` completes, then drains for `drain_max` at most, and returns how many connections were cut.
 ///
@@ -199,5 +216,23 @@ async fn told(draining: &mut Option<watch::Receiver<bool>>) {
         *draining = None;
     } else {
         std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thousand clients that came at once found room for 128: some waited a second for their next try, and a form was
+    /// cut off by a reset.
+    #[tokio::test]
+    async fn a_burst_of_connections_waits_its_turn() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_secs(10));
+        let waiting: Vec<_> = (0..600).map(|_| connect().unwrap()).collect();
+        for _ in &waiting {
+            listener.accept().await.unwrap();
+        }
     }
 }
