@@ -16,8 +16,20 @@ struct Shape {
     dirty: f64,
 }
 
+/// The work in hand of a busy service.
+const LOAD: f64 = 60.0 * MIB;
+
 /// Runs a shape, looked at so many times a second, and returns each change of verdict with its second.
 fn run(seconds_max: f64, looks_per_second: f64, shape: impl Fn(f64) -> Shape) -> Vec<(f64, Verdict)> {
+    run_under(LOAD, seconds_max, looks_per_second, shape)
+}
+
+fn run_under(
+    load_max: f64,
+    seconds_max: f64,
+    looks_per_second: f64,
+    shape: impl Fn(f64) -> Shape,
+) -> Vec<(f64, Verdict)> {
     let mut watch = Watch::new(Series::Live);
     let mut said = Vec::new();
     let mut noise = 1_u32;
@@ -26,9 +38,9 @@ fn run(seconds_max: f64, looks_per_second: f64, shape: impl Fn(f64) -> Shape) ->
         let seconds = look / looks_per_second;
         look += 1.0;
         let shape = shape(seconds);
-        // The work in hand rides on top of the floor: up to 6 MiB of buffers, and some moments it is nearly none.
+        // The work in hand rides on top of the floor: at most so many bytes of buffers, and some moments nearly none.
         noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let load = f64::from(noise >> 8) / f64::from(1_u32 << 24) * 6.0 * MIB;
+        let load = f64::from(noise >> 8) / f64::from(1_u32 << 24) * load_max;
         let equation = Equation {
             live_heap_bytes: (shape.live + load) as i64,
             allocator_overhead_bytes: shape.slack as i64,
@@ -89,6 +101,7 @@ fn nothing_is_flat_while_it_rises_and_a_live_rocket_is_told_at_once() {
     assert!(said[1].0 <= 150.0, "{said:?}");
 }
 
+/// With a tenth of the usual load: under all of it, the warm-up is called a climb for four minutes, since its bend is lost in it.
 #[test]
 fn what_is_healthy_is_no_climb_at_five_looks_a_second_either() {
     type Named = (&'static str, fn(f64) -> Shape);
@@ -101,7 +114,7 @@ fn what_is_healthy_is_no_climb_at_five_looks_a_second_either() {
         ("a load by stages", |t| live(20.0 * MIB + 150.0 * MIB * ((t / 60.0).floor() / 2.0).min(1.0))),
     ];
     for (name, shape) in shapes {
-        let said = run(4_000.0, 5.0, shape);
+        let said = run_under(LOAD / 10.0, 4_000.0, 5.0, shape);
         assert_eq!(verdicts(&said), [Verdict::WarmingUp, Verdict::Flat], "{name}: {said:?}");
     }
 }
@@ -110,8 +123,8 @@ fn what_is_healthy_is_no_climb_at_five_looks_a_second_either() {
 fn a_rocket_that_starts_later_is_told_and_cleared_when_it_stops() {
     let said = run(4_000.0, 1.0, |t| live(20.0 * MIB + 450_000.0 * (t - 1_000.0).clamp(0.0, 1_000.0)));
     assert_eq!(verdicts(&said), [Verdict::WarmingUp, Verdict::Flat, Verdict::Climbing, Verdict::Flat], "{said:?}");
-    assert!((1_000.0..1_600.0).contains(&said[2].0), "{said:?}");
-    assert!((2_000.0..2_600.0).contains(&said[3].0), "{said:?}");
+    assert!((1_000.0..1_400.0).contains(&said[2].0), "{said:?}");
+    assert!((2_000.0..2_400.0).contains(&said[3].0), "{said:?}");
 }
 
 #[test]
@@ -142,9 +155,9 @@ fn what_does_not_leak_is_never_a_climb() {
 #[test]
 fn climbs_have_their_class() {
     let climbing = |t: f64| 20.0 * MIB + 450_000.0 * t;
-    let said = run(700.0, 1.0, |t| Shape { outside: climbing(t), ..live(20.0 * MIB) });
+    let said = run(600.0, 1.0, |t| Shape { outside: climbing(t), ..live(20.0 * MIB) });
     assert_eq!(said.last().map(|(_, verdict)| *verdict), Some(Verdict::ClimbingOutsideAllocator), "{said:?}");
-    let said = run(700.0, 1.0, |t| Shape { slack: climbing(t), ..live(20.0 * MIB) });
+    let said = run(600.0, 1.0, |t| Shape { slack: climbing(t), ..live(20.0 * MIB) });
     assert_eq!(said.last().map(|(_, verdict)| *verdict), Some(Verdict::Fragmenting), "{said:?}");
 }
 

@@ -177,14 +177,7 @@ impl Refusal {
                     headers.insert(header::CONTENT_RANGE, value);
                 }
             }
-            Self::Draining
-            | Self::Unready(_)
-            | Self::StoreUnusable
-            | Self::OutboxFull
-            | Self::NoMemory
-            | Self::Busy
-            | Self::KeyRunning
-            | Self::StoreAway => {
+            _ if status == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Self::KeyRunning) => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
             _ => {}

@@ -173,8 +173,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_ends_is_noticed() {
+    fn a_thread_that_ends_is_noticed_and_a_form_that_is_stuck() {
         let progress = Arc::new(Progress::new(0, 0));
+        assert!(!progress.is_stuck());
+        progress.stuck(true);
+        assert!(progress.is_stuck());
+        progress.stuck(false);
+        assert!(!progress.is_stuck());
         let duty = progress.on_duty();
         assert!(!progress.is_deserted());
         drop(duty);
