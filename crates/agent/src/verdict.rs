@@ -11,6 +11,7 @@ use crate::history::{History, Series, Statistic};
 use crate::memory::{Equation, Limit};
 use crate::trend::{Slope, Trend};
 use climb::{Climb, Seeker};
+pub use climb::{SIGNS, Scales, Weighed};
 
 /// Looks in a row, one each ten seconds, before a new verdict holds.
 pub const CONFIRMATIONS: u32 = 2;
@@ -131,11 +132,7 @@ pub struct Judge {
 impl Judge {
     /// Warming up. Climbs are looked for in `primary`, and where that is [`Series::Live`], beside it in what it leaves out.
     pub fn new(primary: Series) -> Self {
-        let mut seekers = vec![(Verdict::Climbing, Seeker::new(primary))];
-        if primary == Series::Live {
-            seekers.push((Verdict::ClimbingOutsideAllocator, Seeker::new(Series::Outside)));
-            seekers.push((Verdict::Fragmenting, Seeker::new(Series::Slack)));
-        }
+        let seekers = seekers(primary);
         Self { verdict: Verdict::WarmingUp, since_seconds: 0.0, seekers, climb: None, pending: None }
     }
 
@@ -244,6 +241,16 @@ impl Judge {
             Verdict::Flat
         }
     }
+}
+
+/// What is looked at, in the order in which one accounts for the next.
+fn seekers(primary: Series) -> Vec<(Verdict, Seeker)> {
+    let mut seekers = vec![(Verdict::Climbing, Seeker::new(primary))];
+    if primary == Series::Live {
+        seekers.push((Verdict::ClimbingOutsideAllocator, Seeker::new(Series::Outside)));
+        seekers.push((Verdict::Fragmenting, Seeker::new(Series::Slack)));
+    }
+    seekers
 }
 
 /// The middle of the newest RSS values: the limit is not reached by one spike.

@@ -1,14 +1,17 @@
 //! What makes a series climb: the looks that are taken at it, and the tests that each must pass.
 
 mod daily;
+mod fills;
 mod rivals;
 mod shape;
+mod signs;
 mod urgent;
+mod weights;
 mod window;
 
 use crate::history::{History, Series};
 use crate::trend::{Estimate, Slope, Window};
-use window::Opinion;
+pub use signs::NAMES as SIGNS;
 
 /// A climb that was told.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +29,31 @@ enum Found {
     Daily,
 }
 
+/// A rise that was weighed: the window that showed it, and a value for each of [`SIGNS`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Weighed {
+    /// Length of the window.
+    pub window_seconds: f64,
+    /// In the order of [`SIGNS`].
+    pub signs: [f32; SIGNS.len()],
+}
+
+/// What a [`super::Judge`] weighs, without a verdict: what its weights are learned from.
+#[derive(Debug, Clone)]
+pub struct Scales(Vec<Seeker>);
+
+impl Scales {
+    /// Of the series that a judge of `primary` looks at.
+    pub fn new(primary: Series) -> Self {
+        Self(super::seekers(primary).into_iter().map(|(_, seeker)| seeker).collect())
+    }
+
+    /// Weighs what each window shows that is due, each time a floor of the finest tier is complete.
+    pub fn look(&mut self, history: &History, limit_bytes: f64) -> Vec<Weighed> {
+        self.0.iter_mut().flat_map(|seeker| seeker.weigh(history, limit_bytes)).collect()
+    }
+}
+
 /// Looks for climbs in one series, each window when it is due.
 #[derive(Debug, Clone)]
 pub(super) struct Seeker {
@@ -34,8 +62,6 @@ pub(super) struct Seeker {
     daily_due_seconds: f64,
     urgent_due_seconds: f64,
     clear_due_seconds: f64,
-    /// Until when what each window showed is explained by something healthy.
-    healthy_until_seconds: [f64; window::LOOKS.len()],
     /// Nothing before it counts: the end of the last climb.
     since_seconds: f64,
 }
@@ -48,7 +74,6 @@ impl Seeker {
             daily_due_seconds: 0.0,
             urgent_due_seconds: 0.0,
             clear_due_seconds: 0.0,
-            healthy_until_seconds: [0.0; window::LOOKS.len()],
             since_seconds: 0.0,
         }
     }
@@ -56,7 +81,6 @@ impl Seeker {
     /// The climb that can be seen now, by the shortest window that shows it.
     pub(super) fn seek(&mut self, history: &History, limit_bytes: f64) -> Option<Climb> {
         let now = history.now_seconds();
-        let age_seconds = now - history.first_seconds().unwrap_or(now).max(self.since_seconds);
         if now >= self.urgent_due_seconds {
             self.urgent_due_seconds = now + urgent::EVERY_SECONDS;
             if let Some(estimate) = urgent::climbs(history, self.series, self.since_seconds, limit_bytes) {
@@ -68,13 +92,8 @@ impl Seeker {
                 continue;
             }
             self.due_seconds[place] = now + look.every_seconds();
-            match look.climbs(history, self.series, self.since_seconds, limit_bytes) {
-                Opinion::Unremarkable | Opinion::Early => {}
-                Opinion::Healthy => self.healthy_until_seconds[place] = now + look.holds_seconds(),
-                Opinion::Climbs(_) if self.is_explained(look.seconds, age_seconds, now) => {}
-                Opinion::Climbs(estimate) => {
-                    return Some(Self::climb(look.seconds, estimate, Found::Window(look.seconds)));
-                }
+            if let Some(estimate) = look.climbs(history, self.series, self.since_seconds, limit_bytes) {
+                return Some(Self::climb(look.seconds, estimate, Found::Window(look.seconds)));
             }
         }
         if now >= self.daily_due_seconds {
@@ -86,16 +105,21 @@ impl Seeker {
         None
     }
 
+    /// Everything that the windows which are due weigh now, told or not.
+    fn weigh(&mut self, history: &History, limit_bytes: f64) -> Vec<Weighed> {
+        let now = history.now_seconds();
+        let mut all = Vec::new();
+        for (due, look) in self.due_seconds.iter_mut().zip(window::LOOKS).filter(|(due, _)| now >= **due) {
+            *due = now + look.every_seconds();
+            let weighed = look.weigh(history, self.series, self.since_seconds, limit_bytes);
+            all.extend(weighed.map(|rise| Weighed { window_seconds: look.seconds, signs: rise.signs }));
+        }
+        all
+    }
+
     /// Whether it rises now so that nobody would call it flat, in a process that may still settle.
     pub(super) fn rises(&self, history: &History, limit_bytes: f64) -> bool {
         urgent::rises(history, self.series, limit_bytes)
-    }
-
-    /// Whether a window that sees nearly as much, or more, is explained by something healthy.
-    fn is_explained(&self, seconds: f64, age_seconds: f64, now: f64) -> bool {
-        let enough = EXPLAINED_SHARE * seconds.min(age_seconds);
-        let windows = window::LOOKS.iter().zip(&self.healthy_until_seconds);
-        windows.into_iter().any(|(look, until)| now < *until && look.seconds.min(age_seconds) >= enough)
     }
 
     /// Whether a climb that was told goes on; its slope is brought up to date.
@@ -131,9 +155,6 @@ impl Seeker {
         }
     }
 }
-
-/// A healthy explanation holds for longer windows, too, that see at most this much more.
-const EXPLAINED_SHARE: f64 = 0.7;
 
 /// A climb is over when its recent slope is below this share of what raised it.
 const CLEAR_SHARE: f64 = 1.0 / 3.0;

@@ -8,10 +8,10 @@
 use crate::history::Point;
 
 /// Time constants tried, in lengths of the stretch.
-const CONSTANTS: [f64; 10] = [0.07, 0.15, 0.25, 0.4, 0.65, 1.0, 1.6, 2.6, 4.2, 7.0];
+pub(super) const CONSTANTS: [f64; 10] = [0.07, 0.15, 0.25, 0.4, 0.65, 1.0, 1.6, 2.6, 4.2, 7.0];
 
 /// Nothing healthy settles more slowly.
-const CONSTANT_SECONDS_MAX: f64 = 8.0 * 3_600.0;
+pub(super) const CONSTANT_SECONDS_MAX: f64 = 8.0 * 3_600.0;
 
 const DAY_SECONDS: f64 = 86_400.0;
 
@@ -28,99 +28,17 @@ const WAVE_REST_MAX: f64 = 0.7;
 const PLIABLE: f64 = -2.0;
 
 /// A quick part of any start, which neither explanation is asked to follow.
-const QUICK_SECONDS: f64 = 150.0;
+pub(super) const QUICK_SECONDS: f64 = 150.0;
 
 /// Fewer say nothing of a bend.
-const POINTS_MIN: usize = 6;
+pub(super) const POINTS_MIN: usize = 6;
 
 /// What any process does in its first minutes.
 const SETTLING_SECONDS: f64 = 300.0;
 
-/// What the best healthy explanations leave beyond what the line leaves: positive where the line is better, as a
-/// difference of log likelihoods times two.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Rivals {
-    /// An exponential that will add at most the share asked for.
-    pub(super) filling: f64,
-    /// A daily wave, against the line or a line that bends once.
-    pub(super) wave: f64,
-}
-
-/// Compares over `points` since the climb's onset. `filling_max_bytes` is how much more a healthy process may still take.
-pub(super) fn rivals(points: &[Point], onset_seconds: f64, filling_max_bytes: f64, limit_bytes: f64) -> Rivals {
-    let newest = points[points.len() - 1].seconds;
-    Rivals {
-        filling: filling(points, onset_seconds, filling_max_bytes),
-        wave: wave(points, onset_seconds, newest, limit_bytes),
-    }
-}
-
-/// See [`Rivals::filling`].
-fn filling(points: &[Point], onset_seconds: f64, filling_max_bytes: f64) -> f64 {
-    let climb = &points[points.partition_point(|point| point.seconds < onset_seconds)..];
-    if climb.len() < POINTS_MIN {
-        return f64::INFINITY;
-    }
-    let Fills { line, best, healthy } = Fills::of(climb, onset_seconds.min(climb[0].seconds), filling_max_bytes);
-    healthy.map_or(f64::INFINITY, |healthy| (healthy.squares - line.squares) / best.noise(climb))
-}
-
-/// The same of something that fills since birth, against a line that bends at the onset: a tail that was taken for a
-/// climb of its own.
-pub(super) fn filling_from_birth(points: &[Point], onset_seconds: f64, filling_max_bytes: f64) -> f64 {
-    let Fills { line, healthy, .. } = Fills::of(points, points[0].seconds, filling_max_bytes);
-    let Some(healthy) = healthy else { return f64::INFINITY };
-    let newest = points[points.len() - 1].seconds;
-    let even = |point: &Point| (point.seconds - newest) / DAY_SECONDS;
-    let bent = |point: &Point| (point.seconds - onset_seconds).max(0.0) / DAY_SECONDS;
-    let columns: [&dyn Fn(&Point) -> f64; 2] = [&even, &bent];
-    let bent = Fit::of(points, &columns);
-    let line = if bent.squares < line.squares { bent } else { line };
-    let better = if line.squares < healthy.squares { &line } else { &healthy };
-    (healthy.squares - line.squares) / better.noise(points)
-}
-
-/// A line, and the exponentials that start with it.
-struct Fills {
-    line: Fit,
-    best: Fit,
-    healthy: Option<Fit>,
-}
-
-impl Fills {
-    fn of(climb: &[Point], onset_seconds: f64, filling_max_bytes: f64) -> Self {
-        let newest = climb[climb.len() - 1].seconds;
-        let length = newest - climb[0].seconds;
-        let since = |point: &Point| point.seconds - point.born_seconds.max(onset_seconds);
-        // Where lives are shorter than the stretch, a warm-up is a matter of each life.
-        let oldest = climb.iter().map(since).fold(0.0, f64::max).min(length);
-        let settling = |point: &Point| -(-(point.seconds - point.born_seconds) / QUICK_SECONDS).exp();
-        let quick = if length >= 10.0 * QUICK_SECONDS { 2 } else { 1 };
-        let even = |point: &Point| (point.seconds - newest) / length;
-        let columns: [&dyn Fn(&Point) -> f64; 2] = [&even, &settling];
-        let line = Fit::of(climb, &columns[..quick]);
-        let mut best = line.clone();
-        let mut healthy: Option<Fit> = None;
-        for constant in CONSTANTS.map(|share| (share * oldest).min(CONSTANT_SECONDS_MAX)) {
-            let full = |point: &Point| -(-since(point) / constant).exp();
-            let columns: [&dyn Fn(&Point) -> f64; 2] = [&full, &settling];
-            let fit = Fit::of(climb, &columns[..quick]);
-            let to_come = fit.coefficients[0] * (-since(&climb[climb.len() - 1]) / constant).exp();
-            if fit.coefficients[0] <= 0.0 {
-                continue;
-            }
-            if fit.squares < best.squares {
-                best = fit.clone();
-            }
-            if to_come <= filling_max_bytes && healthy.as_ref().is_none_or(|healthy| fit.squares < healthy.squares) {
-                healthy = Some(fit);
-            }
-        }
-        Self { line, best, healthy }
-    }
-}
-
-fn wave(points: &[Point], onset_seconds: f64, newest: f64, limit_bytes: f64) -> f64 {
+/// What the best daily wave leaves beyond what the line, or a line that bends once, leaves: positive where the line is
+/// better, as a difference of log likelihoods times two.
+pub(super) fn wave(points: &[Point], onset_seconds: f64, newest: f64, limit_bytes: f64) -> f64 {
     if newest - points[0].seconds < WAVE_STRETCH_SECONDS {
         return f64::INFINITY;
     }
@@ -179,14 +97,14 @@ pub(super) fn fill_under_wave(points: &[Point]) -> f64 {
 
 /// A least squares fit with a level for each life.
 #[derive(Debug, Clone)]
-struct Fit {
-    coefficients: [f64; 5],
-    squares: f64,
+pub(super) struct Fit {
+    pub(super) coefficients: [f64; 5],
+    pub(super) squares: f64,
     residuals: Vec<f64>,
 }
 
 impl Fit {
-    fn of(points: &[Point], columns: &[&dyn Fn(&Point) -> f64]) -> Self {
+    pub(super) fn of(points: &[Point], columns: &[&dyn Fn(&Point) -> f64]) -> Self {
         Self::ridged(points, columns, &[0.0; 5])
     }
 
@@ -224,7 +142,7 @@ impl Fit {
     }
 
     /// Variance of a point, as if points were independent.
-    fn noise(&self, points: &[Point]) -> f64 {
+    pub(super) fn noise(&self, points: &[Point]) -> f64 {
         let count = points.len() as f64;
         let lagged: f64 = (1..points.len())
             .filter(|place| points[*place].born_seconds == points[place - 1].born_seconds)

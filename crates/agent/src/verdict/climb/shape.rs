@@ -9,17 +9,14 @@ const PARTS: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Shape {
     /// Mean of the rises from part to part, in standard errors of it.
-    steadiness: f64,
+    pub(super) steadiness: f64,
     /// The largest rise from part to part, as a share of all.
-    largest_share: f64,
+    pub(super) largest_share: f64,
     /// Rise over the last third as a share of an even one, and over the first two.
-    late_share: f64,
-    early_share: f64,
+    pub(super) late_share: f64,
+    pub(super) early_share: f64,
     rises: usize,
 }
-
-const STEADINESS_MIN: f64 = 2.3;
-const EARLY_SHARE_MIN: f64 = 0.45;
 
 impl Shape {
     pub(super) fn of(points: &[(f64, f64)], rate: f64) -> Self {
@@ -45,21 +42,9 @@ impl Shape {
         }
     }
 
-    /// Whether there are too few parts to see a bend.
-    pub(super) fn is_coarse(&self) -> bool {
-        self.rises < PARTS / 2
-    }
-
     /// The share of each rise in a straight line.
     pub(super) fn even_share(&self) -> f64 {
         1.0 / self.rises as f64
-    }
-
-    pub(super) fn is_even(&self, largest_share_max: f64, late_share_min: f64) -> bool {
-        self.steadiness >= STEADINESS_MIN
-            && self.largest_share <= largest_share_max
-            && self.late_share >= late_share_min
-            && self.early_share >= EARLY_SHARE_MIN
     }
 }
 
