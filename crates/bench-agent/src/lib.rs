@@ -3,6 +3,7 @@
 //! Nothing here refers to the agent, so that `agent-out` is built without it.
 
 pub mod figures;
+pub mod grown;
 pub mod http;
 pub mod json;
 pub mod stacks;

@@ -1,0 +1,111 @@
+//! What the agent costs an upload server under load: servers with the agent and one that was built without it take the
+//! same uploads in short slices, in turn, all of them running throughout.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::contender::Contender;
+use crate::pulls::Puller;
+use crate::slices::{Load, Subject};
+
+/// How often somebody asks, where somebody does.
+const PULL_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Without,
+    WithoutAgain,
+    With,
+    Profiled,
+    Scraped,
+}
+
+impl Turn {
+    const ALL: [Self; 5] = [Self::Without, Self::With, Self::Profiled, Self::Scraped, Self::WithoutAgain];
+
+    /// What it is, and beside which it is measured.
+    pub(crate) fn beside(self) -> Option<(&'static str, Self)> {
+        match self {
+            Self::Without => None,
+            Self::WithoutAgain => Some(("without the agent / without it (A/A)", Self::Without)),
+            Self::With => Some(("with the agent / without it", Self::Without)),
+            Self::Profiled => Some(("a profile pulled each second / with the agent", Self::With)),
+            Self::Scraped => Some(("`/metrics` scraped each second / with the agent", Self::With)),
+        }
+    }
+
+    fn contender(self) -> Contender {
+        match self {
+            Self::Without | Self::WithoutAgain => Contender::UploadOut,
+            Self::With | Self::Profiled | Self::Scraped => Contender::UploadMultipart,
+        }
+    }
+
+    fn target(self) -> Option<&'static str> {
+        match self {
+            Self::Profiled => Some("/debug/pprof/heap"),
+            Self::Scraped => Some("/metrics"),
+            Self::Without | Self::WithoutAgain | Self::With => None,
+        }
+    }
+}
+
+/// A turn's figures, a round each.
+pub(crate) struct Row {
+    pub turn: Turn,
+    pub uploads_per_second: Vec<f64>,
+    pub cpu_ms_per_upload: Vec<f64>,
+    pub puller: Option<Puller>,
+}
+
+pub(crate) struct Pairs {
+    pub title: String,
+    pub load: Load,
+    /// Uploads of a slice.
+    pub uploads: u64,
+    pub rows: Vec<Row>,
+}
+
+pub(crate) fn run(title: &str, load: Load) -> io::Result<Pairs> {
+    let began = Instant::now();
+    let mut turns = Vec::new();
+    for turn in Turn::ALL {
+        let mut subject = Subject::start(turn.contender(), &load)?;
+        let uploads = subject.uploads_per_slice()?;
+        let asked = turn.target().zip(subject.server.admin);
+        let puller = asked.map(|(target, admin)| Puller::new(admin, &[target], PULL_INTERVAL));
+        if turn.target().is_some() != puller.is_some() {
+            return Err(io::Error::other("the server does not say where its admin port is"));
+        }
+        let row = Row { turn, uploads_per_second: Vec::new(), cpu_ms_per_upload: Vec::new(), puller };
+        turns.push((subject, uploads, row));
+    }
+    // The same work for each.
+    let uploads = turns.iter().map(|(_, uploads, _)| *uploads).min().unwrap_or(1);
+    let mut longest = Duration::ZERO;
+    for round in 1.. {
+        let round_began = Instant::now();
+        // Whoever comes first meets another machine: each in turn, and every other round backwards.
+        turns.rotate_left(1);
+        if round % 2 == 0 {
+            turns.reverse();
+        }
+        for (subject, _, row) in &mut turns {
+            let slice = match &mut row.puller {
+                Some(puller) => puller.beside(|| subject.slice(uploads, None))?,
+                None => subject.slice(uploads, None)?,
+            };
+            row.uploads_per_second.push(slice.outcome.uploads_per_second());
+            row.cpu_ms_per_upload.push(slice.cpu_seconds * 1e3 / uploads as f64);
+        }
+        longest = longest.max(round_began.elapsed());
+        eprintln!("{title}: round {round}, {:.0} s", began.elapsed().as_secs_f64());
+        if began.elapsed() + longest > load.time_max {
+            break;
+        }
+    }
+    let of = |turn: Turn| Turn::ALL.iter().position(|&other| other == turn);
+    let mut rows: Vec<Row> = turns.into_iter().map(|(_, _, row)| row).collect();
+    rows.sort_by_key(|row| of(row.turn));
+    Ok(Pairs { title: title.to_owned(), load, uploads, rows })
+}
