@@ -41,12 +41,14 @@ lint: ## rustfmt, clippy, cargo-deny, promtool, shellcheck: no warning passes.
 	promtool check rules dashboards/prometheus/rules.yml dashboards/prometheus/alerts.yml
 	git ls-files | while read -r f; do head -c 64 "$$f" | grep -qE '^#!.*sh$$' && echo "$$f"; done | xargs shellcheck .ci/run
 
-bench: ## Throughput, latency, memory and CPU beside the peers and a bare socket loop, in alternating runs; half an hour. PART=name for one.
+bench: ## Throughput, latency, memory and CPU beside the peers and a bare socket loop, in alternating runs, and what the agent costs; an hour. PART=name for one.
+	tests/parts/install s3
 	crates/bench/peers/build
 	$(BUILD)
 	target/release/heapline-bench --write docs/performance.md $(if $(PART),--only $(PART))
 
 bench-quick: ## The first table of it, in three minutes.
+	tests/parts/install s3
 	crates/bench/peers/build
 	$(BUILD)
 	target/release/heapline-bench --quick

@@ -8,8 +8,10 @@ use crate::contender::Contender;
 use crate::pulls::Puller;
 use crate::slices::{Load, Subject};
 
-/// How often somebody asks, where somebody does.
+/// How often somebody asks, where somebody does: in each round about once.
 const PULL_INTERVAL: Duration = Duration::from_secs(1);
+/// Of each server in a round, whose figures are of all of them together: what comes once a second is in each.
+pub(crate) const SLICES: u32 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
@@ -32,6 +34,10 @@ impl Turn {
             Self::Profiled => Some(("a profile pulled each second / with the agent", Self::With)),
             Self::Scraped => Some(("`/metrics` scraped each second / with the agent", Self::With)),
         }
+    }
+
+    fn place(self) -> usize {
+        Self::ALL.iter().position(|&other| other == self).unwrap_or(0)
     }
 
     fn contender(self) -> Contender {
@@ -77,6 +83,7 @@ pub(crate) fn run(title: &str, load: Load) -> io::Result<Pairs> {
         if turn.target().is_some() != puller.is_some() {
             return Err(io::Error::other("the server does not say where its admin port is"));
         }
+        puller.iter().try_for_each(Puller::warm_up)?;
         let row = Row { turn, uploads_per_second: Vec::new(), cpu_ms_per_upload: Vec::new(), puller };
         turns.push((subject, uploads, row));
     }
@@ -85,18 +92,28 @@ pub(crate) fn run(title: &str, load: Load) -> io::Result<Pairs> {
     let mut longest = Duration::ZERO;
     for round in 1.. {
         let round_began = Instant::now();
-        // Whoever comes first meets another machine: each in turn, and every other round backwards.
-        turns.rotate_left(1);
-        if round % 2 == 0 {
-            turns.reverse();
+        let mut sums = [(Duration::ZERO, 0.0); Turn::ALL.len()];
+        for slice in 0..SLICES {
+            // Whoever comes first meets another machine: each in turn, and every other time backwards.
+            turns.rotate_left(1);
+            if slice % 2 == 1 {
+                turns.reverse();
+            }
+            for (subject, _, row) in &mut turns {
+                let slice = match &mut row.puller {
+                    Some(puller) => puller.beside(|| subject.slice(uploads, None))?,
+                    None => subject.slice(uploads, None)?,
+                };
+                let (elapsed, cpu_seconds) = &mut sums[row.turn.place()];
+                *elapsed += slice.outcome.elapsed;
+                *cpu_seconds += slice.cpu_seconds;
+            }
         }
-        for (subject, _, row) in &mut turns {
-            let slice = match &mut row.puller {
-                Some(puller) => puller.beside(|| subject.slice(uploads, None))?,
-                None => subject.slice(uploads, None)?,
-            };
-            row.uploads_per_second.push(slice.outcome.uploads_per_second());
-            row.cpu_ms_per_upload.push(slice.cpu_seconds * 1e3 / uploads as f64);
+        for (_, _, row) in &mut turns {
+            let (elapsed, cpu_seconds) = sums[row.turn.place()];
+            let uploads = (uploads * u64::from(SLICES)) as f64;
+            row.uploads_per_second.push(uploads / elapsed.as_secs_f64());
+            row.cpu_ms_per_upload.push(cpu_seconds * 1e3 / uploads);
         }
         longest = longest.max(round_began.elapsed());
         eprintln!("{title}: round {round}, {:.0} s", began.elapsed().as_secs_f64());
@@ -104,8 +121,7 @@ pub(crate) fn run(title: &str, load: Load) -> io::Result<Pairs> {
             break;
         }
     }
-    let of = |turn: Turn| Turn::ALL.iter().position(|&other| other == turn);
     let mut rows: Vec<Row> = turns.into_iter().map(|(_, _, row)| row).collect();
-    rows.sort_by_key(|row| of(row.turn));
+    rows.sort_by_key(|row| row.turn.place());
     Ok(Pairs { title: title.to_owned(), load, uploads, rows })
 }

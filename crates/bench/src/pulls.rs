@@ -29,6 +29,11 @@ impl Puller {
         Self { admin, pulled, every, left: every / 2, next: 0 }
     }
 
+    /// Asks once for each target, and counts it not: the first profile finds names.
+    pub(crate) fn warm_up(&self) -> io::Result<()> {
+        self.pulled.iter().try_for_each(|pulled| get(self.admin, pulled.target))
+    }
+
     /// Does some work and asks meanwhile.
     pub(crate) fn beside<T>(&mut self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let (end, ended) = mpsc::channel();

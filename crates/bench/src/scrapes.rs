@@ -36,6 +36,7 @@ pub(crate) fn run(title: &str, load: Load) -> io::Result<Scrapes> {
     let uploads = subject.uploads_per_slice()?;
     let saturation = uploads as f64 / SLICE_TIME.as_secs_f64();
     let mut levels = LEVELS.map(|level| (level, Puller::new(admin, &TARGETS, PULL_INTERVAL), Vec::new()));
+    levels.iter().try_for_each(|(_, puller, _)| puller.warm_up())?;
     let mut longest = Duration::ZERO;
     for round in 1.. {
         let round_began = Instant::now();

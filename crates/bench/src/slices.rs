@@ -10,10 +10,11 @@ use crate::contender::{Contender, Promise};
 use crate::load::{self, Outcome};
 use crate::server::{Server, TOKEN};
 
-/// A slice of a closed loop lasts about so long. Slices of two servers, one behind the other, meet the same machine.
-pub(crate) const SLICE_TIME: Duration = Duration::from_secs(1);
+/// A slice of a closed loop lasts about so long. Slices of two servers, one behind the other, meet the same machine, and
+/// files that take the memory that those of the slice before gave back meet no page that is new to a virtual machine.
+pub(crate) const SLICE_TIME: Duration = Duration::from_millis(250);
 /// The files of a slice are no more than this, whatever memory holds them.
-const SLICE_BYTES_MAX: u64 = 3 << 30;
+const SLICE_BYTES_MAX: u64 = 1 << 30;
 /// Slices before any is counted.
 const WARM_UPS: usize = 2;
 /// The first slice, whose only use is its speed.

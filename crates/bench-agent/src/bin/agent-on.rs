@@ -211,7 +211,7 @@ fn scrape(admin: SocketAddr, time: Duration) -> Done {
 fn grown(admin: SocketAddr, size: &[String]) -> Done {
     /// Shorter than the time to the first look of the agent's own at what grows.
     const REST_TIME: Duration = Duration::from_secs(4);
-    const TIMES: u32 = 7;
+    const TIMES: usize = 7;
     const PEER_TIMES: usize = 3;
     const SCRAPES: usize = 200;
     let cpu_ms = || cpu_ms_of_threads("heapline");
@@ -235,11 +235,11 @@ fn grown(admin: SocketAddr, size: &[String]) -> Done {
     for (name, target) in [("look", "/culprits"), ("profile", HEAP)] {
         // The first finds names.
         tell(&format!("{name}_cold_ms"), timed(|| http::get(admin, target))?);
-        let before = cpu_ms();
         for _ in 0..TIMES {
+            let before = cpu_ms();
             tell(&format!("{name}_ms"), timed(|| http::get(admin, target))?);
+            tell(&format!("{name}_cpu_ms"), cpu_ms() - before);
         }
-        tell(&format!("{name}_cpu_ms"), (cpu_ms() - before) / f64::from(TIMES));
     }
     rest(grown::SETTLE_TIME);
     tell("rss_after_mib", memory_mib("VmRSS"));

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::median;
 use crate::grown::{Axis, Step, Told};
 use crate::load::Histogram;
-use crate::pairs::{Pairs, Row, Turn};
+use crate::pairs::{Pairs, Row, SLICES, Turn};
 use crate::scrapes::Scrapes;
 
 /// Normal quantile of a two-sided interval at 95%.
@@ -15,7 +15,7 @@ const Z: f64 = 1.96;
 pub(crate) fn pairs_table(pairs: &Pairs) -> String {
     let (load, rounds) = (&pairs.load, pairs.rows.first().map_or(0, |row| row.uploads_per_second.len()));
     let mut text = format!(
-        "\n### {}\n\nForms of one file, {} connections, {} uploads a slice, {rounds} rounds of slices in turn, in {}.\n\n\
+        "\n### {}\n\nForms of one file, {} connections, {rounds} rounds of {SLICES} slices of {} uploads each, in turn, in {}.\n\n\
          | | Throughput: median (95% interval of it) | least to most | CPU an upload: median (95%) | least to most |\n\
          |---|---|---|---|---|\n",
         pairs.title,
@@ -61,7 +61,7 @@ pub(crate) fn pairs_table(pairs: &Pairs) -> String {
 pub(crate) fn scrapes_table(scrapes: &Scrapes) -> String {
     let load = &scrapes.load;
     let mut text = format!(
-        "\n### {}\n\nForms of one file of {} bytes, {} connections, slices of a second in turn, in {}. An answer each 10 ms, a connection \
+        "\n### {}\n\nForms of one file of {} bytes, {} connections, short slices in turn, in {}. An answer each 10 ms, a connection \
          each.\n\n| | uploads/s | asked | times | p50 ms | p99 ms | most ms |\n|---|---|---|---|---|---|---|\n",
         scrapes.title,
         load.bytes,
