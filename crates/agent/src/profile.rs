@@ -12,11 +12,13 @@ pub(crate) mod encode;
 pub(crate) mod flamegraph;
 mod growth;
 mod jeheap;
+mod kind;
 pub(crate) mod live;
 pub(crate) mod maps;
 pub(crate) mod model;
 pub(crate) mod profiler;
 mod query;
+mod refusal;
 mod strip;
 mod text;
 

@@ -301,7 +301,7 @@ mod tests {
 
     use super::*;
     use crate::profile::encode;
-    use crate::profile::profiler::Kind;
+    use crate::profile::kind::Kind;
 
     fn written() -> Vec<u8> {
         let mut symbols = Symbols::default();

@@ -20,12 +20,14 @@ use prometheus::{Histogram, HistogramOpts, IntCounter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::dump::CaptureError;
 use super::growth::{self, GrowthWatch};
+pub(crate) use super::kind::Kind;
 use super::live::View;
 use super::model::Profile;
-pub(crate) use super::query::{Kind, Query, Rendered};
+pub(crate) use super::query::{Query, Rendered};
 use super::query::{capture, compact, render};
+use super::refusal::NotTaken;
+pub(crate) use super::refusal::ProfileError;
 use super::{encode, parse_maps, strip};
 use crate::jemalloc::prof::{self, OwnArena};
 use crate::symbols::Symbols;
@@ -37,21 +39,6 @@ const WAITING_DELTAS_MAX: usize = 4;
 const FLIGHT_WAIT: Duration = Duration::from_secs(10);
 /// Addresses looked up in one request.
 const ADDRESSES_MAX: usize = 1 << 16;
-
-/// Why there is no profile. The text is for clients.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ProfileError {
-    #[error("heap profiling is off: jemalloc was not started with prof:true")]
-    Disabled,
-    #[error("another heap profile is being taken, try again")]
-    Busy,
-    #[error("this view of the heap needs the live table, which is not in use: see /doctor")]
-    NeedsLiveTable,
-    #[error("there is none: no peak yet, or no earlier process that left a profile")]
-    Nothing,
-    #[error("{0}")]
-    Failed(String),
-}
 
 /// A handle to the thread; dropping it ends the thread after the job at hand.
 #[derive(Debug)]
@@ -335,13 +322,6 @@ impl Metrics {
             },
         )
     }
-}
-
-/// Why a job ended without a profile.
-pub(super) enum NotTaken {
-    /// The client asked for what is not there.
-    Refused(ProfileError),
-    Failed(CaptureError),
 }
 
 fn symbolize(addresses: &[u64], resolver: &mut Resolver) -> Result<Vec<(u64, String)>, ProfileError> {
