@@ -1,10 +1,9 @@
-# The commands of this repository. Everything is built in one profile: see Cargo.toml.
+# The commands of this repository.
 CARGO ?= cargo
 PARTS := target/parts
-# All but the fuzz targets, which are built instrumented by fuzz/run, and whose features would have jemalloc built again.
-ALL := --release --workspace --exclude heapline-fuzz
-BUILD := $(CARGO) build $(ALL)
-TEST := $(CARGO) test $(ALL)
+# Everything is built in one profile, and everything is the workspace's default members: see Cargo.toml.
+BUILD := $(CARGO) build --release
+TEST := $(CARGO) test --release
 export HEAPLINE_SKIPPED := $(CURDIR)/target/skipped.txt
 export PATH := $(CURDIR)/$(PARTS)/bin:$(PATH)
 
@@ -35,8 +34,8 @@ test-kafka-tls: ## The upload server with TLS to Kafka (needs libssl-dev), again
 lint: ## rustfmt, clippy, cargo-deny, promtool, shellcheck: no warning passes.
 	tests/parts/install lint monitoring
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy $(ALL) --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(ALL) --no-deps
+	$(CARGO) clippy --release --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
 	cargo-deny check bans licenses sources
 	promtool check rules dashboards/prometheus/rules.yml dashboards/prometheus/alerts.yml
 	git ls-files | while read -r f; do head -c 64 "$$f" | grep -qE '^#!.*sh$$' && echo "$$f"; done | xargs shellcheck .ci/run

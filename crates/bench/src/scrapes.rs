@@ -13,6 +13,9 @@ use crate::slices::{Load, SLICE_TIME, Subject};
 const PULL_INTERVAL: Duration = Duration::from_millis(10);
 const TARGETS: [&str; 2] = ["/metrics", "/livez"];
 
+/// After the warm-up: pages that it left go back to the kernel within a second.
+const SETTLE_TIME: Duration = Duration::from_secs(3);
+
 /// The load, as a share of what the server takes; none of it at rest, and no rate for all of it.
 const LEVELS: [(&str, Option<f64>); 3] =
     [("at rest", Some(0.0)), ("at 70% of saturation", Some(0.7)), ("saturated", None)];
@@ -29,41 +32,34 @@ pub(crate) struct Scrapes {
     pub rows: Vec<Row>,
 }
 
+/// One level behind the other: rest is rest, and not the moments after a load.
 pub(crate) fn run(title: &str, load: Load) -> io::Result<Scrapes> {
-    let began = Instant::now();
     let mut subject = Subject::start(Contender::UploadMultipart, &load)?;
     let admin = subject.server.admin.ok_or_else(|| io::Error::other("no admin port"))?;
     let uploads = subject.uploads_per_slice()?;
     let saturation = uploads as f64 / SLICE_TIME.as_secs_f64();
-    let mut levels = LEVELS.map(|level| (level, Puller::new(admin, &TARGETS, PULL_INTERVAL), Vec::new()));
-    levels.iter().try_for_each(|(_, puller, _)| puller.warm_up())?;
-    let mut longest = Duration::ZERO;
-    for round in 1.. {
-        let round_began = Instant::now();
-        for ((_, share), puller, speeds) in &mut levels {
-            let speed = puller.beside(|| match *share {
+    sleep(SETTLE_TIME);
+    let mut rows = Vec::new();
+    for (level, share) in LEVELS {
+        eprintln!("{title}: {level}");
+        let mut puller = Puller::new(admin, &TARGETS, PULL_INTERVAL);
+        puller.warm_up()?;
+        let mut uploads_per_second = Vec::new();
+        let began = Instant::now();
+        while began.elapsed() < load.time_max / LEVELS.len() as u32 {
+            uploads_per_second.push(puller.beside(|| match share {
                 Some(0.0) => {
                     sleep(SLICE_TIME);
                     Ok(0.0)
                 }
                 Some(share) => {
                     let some = ((uploads as f64 * share) as u64).max(1);
-                    subject.slice(some, Some(saturation * share)).map(|slice| slice.outcome.uploads_per_second())
+                    Ok(subject.slice(some, Some(saturation * share))?.outcome.uploads_per_second())
                 }
-                None => subject.slice(uploads, None).map(|slice| slice.outcome.uploads_per_second()),
-            })?;
-            speeds.push(speed);
+                None => Ok(subject.slice(uploads, None)?.outcome.uploads_per_second()),
+            })?);
         }
-        longest = longest.max(round_began.elapsed());
-        eprintln!("{title}: round {round}, {:.0} s", began.elapsed().as_secs_f64());
-        if began.elapsed() + longest > load.time_max {
-            break;
-        }
+        rows.push(Row { level, uploads_per_second, pulled: puller.pulled });
     }
-    let row = |((level, _), puller, uploads_per_second): ((&'static str, _), Puller, Vec<f64>)| Row {
-        level,
-        uploads_per_second,
-        pulled: puller.pulled,
-    };
-    Ok(Scrapes { title: title.to_owned(), load, rows: levels.into_iter().map(row).collect() })
+    Ok(Scrapes { title: title.to_owned(), load, rows })
 }

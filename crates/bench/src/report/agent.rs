@@ -61,7 +61,7 @@ pub(crate) fn pairs_table(pairs: &Pairs) -> String {
 pub(crate) fn scrapes_table(scrapes: &Scrapes) -> String {
     let load = &scrapes.load;
     let mut text = format!(
-        "\n### {}\n\nForms of one file of {} bytes, {} connections, short slices in turn, in {}. An answer each 10 ms, a connection \
+        "\n### {}\n\nForms of one file of {} bytes, {} connections, in {}. An answer each 10 ms, the two in turn, a connection \
          each.\n\n| | uploads/s | asked | times | p50 ms | p99 ms | most ms |\n|---|---|---|---|---|---|---|\n",
         scrapes.title,
         load.bytes,
