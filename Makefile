@@ -7,7 +7,7 @@ TEST := $(CARGO) test --release
 export HEAPLINE_SKIPPED := $(CURDIR)/target/skipped.txt
 export PATH := $(CURDIR)/$(PARTS)/bin:$(PATH)
 
-.PHONY: run build test test-kafka-tls lint bench bench-quick bench-agent detection drill culprits fuzz soak dashboards
+.PHONY: run build test test-kafka-tls lint bench bench-quick bench-agent cold detection drill culprits fuzz soak dashboards
 
 run: build ## Start the upload server with the agent inside, and print a curl line to paste.
 	@exec target/release/heapline-upload $(ARGS)
@@ -55,6 +55,10 @@ bench-quick: ## The first table of it, in three minutes.
 bench-agent: ## What the agent and its profiles cost, beside the same program without it and beside jemalloc_pprof.
 	$(BUILD)
 	target/release/bench-agent
+
+cold: ## A cold build of the upload server in a directory of its own, with cargo's report of which crate holds up which; minutes.
+	rm -rf target/cold
+	$(CARGO) build --release --package heapline-upload --target-dir target/cold --timings
 
 detection: ## The labelled corpus, Heapline beside what people use today: SEEDS=200..206 by default, seeds below 100 are for development.
 	$(BUILD)

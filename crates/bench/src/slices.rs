@@ -16,7 +16,7 @@ pub(crate) const SLICE_TIME: Duration = Duration::from_millis(250);
 /// The files of a slice are no more than this, whatever memory holds them.
 const SLICE_BYTES_MAX: u64 = 1 << 30;
 /// Slices before any is counted.
-const WARM_UPS: usize = 2;
+const WARM_UPS: usize = 4;
 /// The first slice, whose only use is its speed.
 const FIRST_UPLOADS: u64 = 300;
 

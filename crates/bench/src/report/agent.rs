@@ -16,8 +16,8 @@ pub(crate) fn pairs_table(pairs: &Pairs) -> String {
     let (load, rounds) = (&pairs.load, pairs.rows.first().map_or(0, |row| row.uploads_per_second.len()));
     let mut text = format!(
         "\n### {}\n\nForms of one file, {} connections, {rounds} rounds of {SLICES} slices of {} uploads each, in turn, in {}.\n\n\
-         | | Throughput: median (95% interval of it) | least to most | CPU an upload: median (95%) | least to most |\n\
-         |---|---|---|---|---|\n",
+         | | Throughput: median (95% interval of it) | least to most | CPU an upload: median (95%) | least to most | of all rounds together |\n\
+         |---|---|---|---|---|---|\n",
         pairs.title,
         load.connections,
         pairs.uploads,
@@ -35,11 +35,13 @@ pub(crate) fn pairs_table(pairs: &Pairs) -> String {
             let (least, most) = (least.unwrap_or(f64::NAN), most.unwrap_or(f64::NAN));
             format!("{:.3} ({low:.3} to {high:.3}) | {least:.2} to {most:.2}", median(ratios))
         };
+        let cpu_in_all = |row: &Row| row.cpu_ms_per_upload.iter().sum::<f64>();
         let _ = writeln!(
             text,
-            "| {name} | {} | {} |",
+            "| {name} | {} | {} | {:.3} |",
             ratios(|row| &row.uploads_per_second),
-            ratios(|row| &row.cpu_ms_per_upload)
+            ratios(|row| &row.cpu_ms_per_upload),
+            cpu_in_all(row) / cpu_in_all(reference),
         );
     }
     let absolute = |turn: Turn| {
