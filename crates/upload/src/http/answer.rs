@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::{Refusal, Reply, Service, reply};
 use crate::digest::{self, REPR_DIGEST};
-use crate::event::FileObject;
+use crate::event::{FileObject, path_of};
 use crate::store::repeats::{Answer, Claim, Turn, fingerprint};
 use crate::store::{Committer, Promised, Sealed, Store};
 
@@ -94,10 +94,7 @@ async fn commit_once(
 
 /// Commits files each of which is a request's, all in the calling thread: for requests without a key, where nothing is synced.
 /// Blocking.
-pub(super) fn commit_here(
-    service: &Service,
-    uploads: Vec<(Target, Vec<Sealed>)>,
-) -> Vec<Result<Answer, Refusal>> {
+pub(super) fn commit_here(service: &Service, uploads: Vec<(Target, Vec<Sealed>)>) -> Vec<Result<Answer, Refusal>> {
     let room = service.store.room();
     let mut results = Vec::with_capacity(uploads.len());
     let (mut forms, mut answers) = (Vec::with_capacity(uploads.len()), Vec::with_capacity(uploads.len()));
@@ -152,7 +149,7 @@ fn answer(target: Target, sealed: &[Sealed]) -> Option<Answer> {
 pub(super) fn created(answer: Answer) -> Reply {
     let mut reply = reply::json_text(StatusCode::CREATED, "application/json", answer.body);
     let headers = reply.headers_mut();
-    if let Ok(location) = format!("/files/{}", answer.first).try_into() {
+    if let Ok(location) = path_of(&answer.first).try_into() {
         headers.insert(header::LOCATION, location);
     }
     if let Some(Ok(value)) = answer.repr_digest.map(TryInto::try_into) {

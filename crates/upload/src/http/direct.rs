@@ -37,6 +37,7 @@ use super::{Refusal, Reply, Service};
 use crate::ledger::Permit;
 use crate::metrics::{InFlight, Outcome};
 use crate::spool::Threshold;
+use crate::store::Store;
 pub(crate) use together::Together;
 use transfer::{Answered, End, Lane, Transfer, Whole};
 
@@ -44,9 +45,11 @@ use transfer::{Answered, End, Lane, Transfer, Whole};
 const SMALL_BODY_BYTES_MAX: u64 = 8 << 10;
 
 /// Uploads that threads read at the same time, for each core and in all: few, so that their buffers stay in the caches, and
-/// more than the cores, since a thread may wait for its client or the disk. The runtime's other threads are for small
-/// uploads, syncs and answers.
+/// more than the cores, since a thread may wait for its client or the disk; twice as many where files are synced, since to
+/// make or to write one then waits for the syncs of others. The runtime's other threads are for small uploads, syncs and
+/// answers.
 const LANES_A_CORE: usize = 8;
+const LANES_A_CORE_SYNCED: usize = 16;
 const LANES_MIN: usize = 16;
 const LANES_MAX: usize = 96;
 
@@ -60,9 +63,10 @@ pub(crate) type Draining = Option<watch::Receiver<bool>>;
 pub(crate) type Lanes = Arc<Semaphore>;
 
 /// The lanes of a server.
-pub(crate) fn lanes() -> Lanes {
+pub(crate) fn lanes(store: &Store) -> Lanes {
     let cores = available_parallelism().map_or(1, usize::from);
-    Arc::new(Semaphore::new((LANES_A_CORE * cores).clamp(LANES_MIN, LANES_MAX)))
+    let a_core = if store.seals_at_once() { LANES_A_CORE } else { LANES_A_CORE_SYNCED };
+    Arc::new(Semaphore::new((a_core * cores).clamp(LANES_MIN, LANES_MAX)))
 }
 
 /// An upload that hyper is to let go of, with all that it holds.

@@ -127,7 +127,18 @@ impl Commits {
         let (directory, progress) = (Arc::clone(directory), Arc::clone(progress));
         let (unfinished, records, settled_to) = (Vec::new(), Vec::new(), journal.next_seq());
         let (unsettled_since, uncertain, stopped) = (None, false, false);
-        Self { directory, journal, sink, progress, unfinished, records, settled_to, unsettled_since, uncertain, stopped }
+        Self {
+            directory,
+            journal,
+            sink,
+            progress,
+            unfinished,
+            records,
+            settled_to,
+            unsettled_since,
+            uncertain,
+            stopped,
+        }
     }
 
     /// How long the thread may wait for a form before something else is to be done.

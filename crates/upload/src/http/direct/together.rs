@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::{spawn_blocking, yield_now};
 
@@ -51,12 +52,30 @@ impl Together {
             drop(tokio::spawn(async move {
                 // Those whose bodies are here already come along.
                 yield_now().await;
-                while let Some(group) = together.next_group() {
-                    store_group(&service, group).await;
-                }
+                together.store_waiting(service).await;
             }));
         }
         told.await.unwrap_or(Err(Refusal::Internal))
+    }
+
+    /// Stores group after group on one thread, until nothing waits.
+    async fn store_waiting(self, service: Arc<Service>) {
+        loop {
+            let (together, service) = (self.clone(), Arc::clone(&service));
+            let stored = spawn_blocking(move || {
+                let runtime = Handle::current();
+                while let Some(group) = together.next_group() {
+                    let results = store_all(&service, group);
+                    // From a worker, to wake those who wait is a matter of its own queue.
+                    drop(runtime.spawn(async move { results.into_iter().for_each(tell) }));
+                }
+            });
+            match stored.await {
+                // All of that group are told by their lost senders.
+                Err(error) if error.is_panic() => tracing::error!(%error, "a group of uploads is lost"),
+                _ => return,
+            }
+        }
     }
 
     /// `true` where nobody will come for it yet.
@@ -84,15 +103,9 @@ impl Together {
     }
 }
 
-/// Tells each of the group what came of it. On a worker, where that is a matter of a queue of its own.
-async fn store_group(service: &Arc<Service>, group: Vec<Small>) {
-    let service = Arc::clone(service);
-    // After a panic all are told by their lost senders.
-    match spawn_blocking(move || store_all(&service, group)).await {
-        // A client that went away is not told.
-        Ok(results) => results.into_iter().for_each(|(done, result)| drop(done.send(result))),
-        Err(error) => tracing::error!(%error, "a group of uploads is lost"),
-    }
+/// A client that went away is not told.
+fn tell((done, result): (Done, Result<Answer, Refusal>)) {
+    let _ = done.send(result);
 }
 
 /// Blocking.
