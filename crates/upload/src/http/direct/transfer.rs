@@ -177,7 +177,9 @@ impl Transfer {
                 self.feed(frame.clone())?;
                 buffer = emptied(frame);
                 if memory.is_some() && buffer.capacity() < BUFFER_BYTES {
-                    buffer = Vec::with_capacity(BUFFER_BYTES);
+                    // Never two of them: one is paid for.
+                    buffer = Vec::new();
+                    buffer.reserve_exact(BUFFER_BYTES);
                 }
             }
             if self.left == 0 {
