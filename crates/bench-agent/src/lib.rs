@@ -5,5 +5,7 @@
 pub mod figures;
 pub mod http;
 pub mod json;
+pub mod service;
 pub mod stacks;
 pub mod threads;
+pub mod turns;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use heapline::{Agent, Config, livetable};
 use heapline_bench_agent::figures::{cpu_seconds, forget_highest, memory_mib, milliseconds, quantile, rest, tell};
-use heapline_bench_agent::{http, json, stacks, threads};
+use heapline_bench_agent::{http, json, service, stacks, threads, turns};
 
 heapline::use_jemalloc!();
 
@@ -32,7 +32,8 @@ fn main() -> Done {
     tell("start_ms", milliseconds(began.elapsed()));
     let admin = agent.admin_addr();
     match role.as_str() {
-        "load" => tell("load_requests_per_second", json::requests_per_second(CORES, time)),
+        "load" => turns::take("load_requests_per_second", || json::requests_per_second(CORES, time)),
+        "service" => turns::take("service_requests_per_second", || service::requests_per_second(CORES, time)),
         "idle" => idle(time),
         "threads" => threads::measure(),
         "profile" => profile(admin)?,
