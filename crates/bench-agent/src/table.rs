@@ -20,6 +20,7 @@ pub(crate) const PARTS: [Part; 9] = [
             Row("stacks in the table", "on_profile_stacks", 0, "", ""),
             Row("frames a stack, the allocator's included", "on_profile_frames_per_stack", 0, "", ""),
             Row("over HTTP", "on_profile_ms", 1, "ms", "≤ 25"),
+            Row("over HTTP, after a dump that brought new names", "on_profile_new_names_ms", 1, "ms", ""),
             Row("jemalloc_pprof, in turn with it", "on_profile_peer_ms", 1, "ms", ""),
             Row("times faster", "on_profile_times_faster", 1, "", "≥ 10"),
             Row("the first, names from scratch", "on_profile_cold_ms", 0, "ms", ""),

@@ -57,7 +57,8 @@ fn dump() -> Result<usize, Box<dyn Error>> {
     Ok(control.blocking_lock().dump_pprof()?.len())
 }
 
-/// A profile over HTTP and jemalloc_pprof's, in turn, each gzipped.
+/// A profile over HTTP and jemalloc_pprof's, in turn, each gzipped. Each is asked for twice and the second counts: the
+/// dumps themselves bring stacks with new names, and each leaves the other cold caches.
 fn profile(admin: SocketAddr) -> Done {
     let heap = stacks::heap();
     let fill = livetable::fill().ok_or("no live table")?;
@@ -65,7 +66,9 @@ fn profile(admin: SocketAddr) -> Done {
     tell("profile_frames_per_stack", fill.frames.0 as f64 / fill.stacks.0 as f64);
     tell("profile_cold_ms", timed(|| http::get(admin, HEAP))?);
     for _ in 0..15 {
+        tell("profile_new_names_ms", timed(|| http::get(admin, HEAP))?);
         let ours = timed(|| http::get(admin, HEAP))?;
+        dump()?;
         let theirs = timed(dump)?;
         tell("profile_ms", ours);
         tell("profile_peer_ms", theirs);
