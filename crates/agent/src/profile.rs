@@ -1,8 +1,8 @@
 //! Heap profiles: what is live, by the stack that allocated it, in the forms that `go tool pprof` reads.
 //!
 //! [`model`] is the heap at one moment, wherever its samples came from, and [`compact`] the same by numbers; [`jeheap`],
-//! [`maps`], [`strip`], [`encode`] and [`text`] are pure steps to and from it. Only [`live`] (which walks the live table), [`dump`] (which asks jemalloc)
-//! and [`profiler`] (the thread) do any I/O.
+//! [`maps`], [`strip`], [`encode`] and [`text`] are pure steps to and from it. Only [`live`] (which walks the live table), [`dump`] (which asks jemalloc),
+//! [`recorded`] (which looks for names) and [`profiler`] (the thread) do any I/O.
 
 pub(crate) mod base;
 mod compact;
@@ -18,6 +18,7 @@ pub(crate) mod maps;
 pub(crate) mod model;
 pub(crate) mod profiler;
 mod query;
+mod recorded;
 mod refusal;
 mod strip;
 mod text;

@@ -6,5 +6,7 @@ pub mod figures;
 pub mod grown;
 pub mod http;
 pub mod json;
+pub mod service;
 pub mod stacks;
 pub mod threads;
+pub mod turns;

@@ -28,7 +28,7 @@ pub(crate) use super::query::{Query, Rendered};
 use super::query::{capture, compact, render};
 use super::refusal::NotTaken;
 pub(crate) use super::refusal::ProfileError;
-use super::{encode, parse_maps, strip};
+use super::{parse_maps, strip};
 use crate::jemalloc::prof::{self, OwnArena};
 use crate::symbols::Symbols;
 use crate::symbols::resolve::{self, Resolver};
@@ -293,17 +293,6 @@ impl Workshop {
     /// The heap now; counted and timed as a profile.
     pub(crate) fn capture(&self) -> Result<Profile, ProfileError> {
         self.metrics.observe(|| capture(false, View::Now))
-    }
-
-    /// A profile in pprof's form. Of another process, only files that are still what they were give names.
-    pub(crate) fn pprof(&mut self, mut profile: Profile, is_own: bool) -> Vec<u8> {
-        let symbols = if is_own {
-            self.resolver.resolve(profile.addresses(), &profile.mappings)
-        } else {
-            self.resolver.resolve(profile.addresses(), &resolve::unchanged(&profile.mappings))
-        };
-        strip::start_at_program(&mut profile, symbols);
-        encode::pprof(&profile.into(), symbols, Kind::Heap)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::symbols::object_state;
 use crate::symbols::resolve::{self, Resolver};
 
 /// A comment in a profile of the process before.
-const NAMES_OF_ANOTHER_PROGRAM: &str =
+pub(super) const NAMES_OF_ANOTHER_PROGRAM: &str =
     "no names: this program is not the one that left the profile; symbolize it with the file of its build id";
 
 /// What to take.

@@ -13,7 +13,7 @@ use heapline::{Agent, Config, livetable};
 use heapline_bench_agent::figures::{
     cpu_ms_of_threads, cpu_seconds, forget_highest, memory_mib, milliseconds, quantile, rest, tell,
 };
-use heapline_bench_agent::{grown, http, json, stacks, threads};
+use heapline_bench_agent::{grown, http, json, service, stacks, threads, turns};
 
 heapline::use_jemalloc!();
 
@@ -34,7 +34,8 @@ fn main() -> Done {
     tell("start_ms", milliseconds(began.elapsed()));
     let admin = agent.admin_addr();
     match role.as_str() {
-        "load" => tell("load_requests_per_second", json::requests_per_second(CORES, time)),
+        "load" => turns::take("load_requests_per_second", || json::requests_per_second(CORES, time)),
+        "service" => turns::take("service_requests_per_second", || service::requests_per_second(CORES, time)),
         "idle" => idle(time),
         "threads" => threads::measure(),
         "profile" => profile(admin)?,
@@ -59,7 +60,8 @@ fn dump() -> Result<usize, Box<dyn Error>> {
     Ok(control.blocking_lock().dump_pprof()?.len())
 }
 
-/// A profile over HTTP and jemalloc_pprof's, in turn, each gzipped.
+/// A profile over HTTP and jemalloc_pprof's, in turn, each gzipped. Each is asked for twice and the second counts: the
+/// dumps themselves bring stacks with new names, and each leaves the other cold caches.
 fn profile(admin: SocketAddr) -> Done {
     let heap = stacks::heap();
     let fill = livetable::fill().ok_or("no live table")?;
@@ -67,7 +69,9 @@ fn profile(admin: SocketAddr) -> Done {
     tell("profile_frames_per_stack", fill.frames.0 as f64 / fill.stacks.0 as f64);
     tell("profile_cold_ms", timed(|| http::get(admin, HEAP))?);
     for _ in 0..15 {
+        tell("profile_new_names_ms", timed(|| http::get(admin, HEAP))?);
         let ours = timed(|| http::get(admin, HEAP))?;
+        dump()?;
         let theirs = timed(dump)?;
         tell("profile_ms", ours);
         tell("profile_peer_ms", theirs);

@@ -4,7 +4,7 @@ use std::env;
 use std::time::Duration;
 
 use heapline_bench_agent::figures::{cpu_seconds, memory_mib, rest, tell};
-use heapline_bench_agent::{grown, json, threads};
+use heapline_bench_agent::{grown, json, service, threads, turns};
 use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
@@ -17,7 +17,8 @@ fn main() {
     let role = arguments.first().cloned().unwrap_or_default();
     let time = Duration::from_secs_f64(arguments.get(1).and_then(|seconds| seconds.parse().ok()).unwrap_or(1.0));
     match role.as_str() {
-        "load" => tell("load_requests_per_second", json::requests_per_second(CORES, time)),
+        "load" => turns::take("load_requests_per_second", || json::requests_per_second(CORES, time)),
+        "service" => turns::take("service_requests_per_second", || service::requests_per_second(CORES, time)),
         "idle" => {
             json::requests_per_second(CORES, Duration::from_secs(1));
             let before = cpu_seconds();
@@ -32,6 +33,6 @@ fn main() {
             tell("rss_mib", memory_mib("VmRSS"));
             drop(host);
         }
-        other => eprintln!("agent-out: {other:?} is none of load, idle, threads, grown"),
+        other => eprintln!("agent-out: {other:?} is none of load, service, idle, threads, grown"),
     }
 }
