@@ -1,14 +1,13 @@
-# The commands of this repository. Everything is built in one profile: see Cargo.toml.
+# The commands of this repository.
 CARGO ?= cargo
 PARTS := target/parts
-# All but the fuzz targets, which are built instrumented by fuzz/run, and whose features would have jemalloc built again.
-ALL := --release --workspace --exclude heapline-fuzz
-BUILD := $(CARGO) build $(ALL)
-TEST := $(CARGO) test $(ALL)
+# Everything is built in one profile, and everything is the workspace's default members: see Cargo.toml.
+BUILD := $(CARGO) build --release
+TEST := $(CARGO) test --release
 export HEAPLINE_SKIPPED := $(CURDIR)/target/skipped.txt
 export PATH := $(CURDIR)/$(PARTS)/bin:$(PATH)
 
-.PHONY: run build test test-kafka-tls lint bench bench-quick bench-agent detection drill culprits fuzz soak dashboards
+.PHONY: run build test test-kafka-tls lint bench bench-quick bench-agent cold detection drill culprits fuzz soak dashboards
 
 run: build ## Start the upload server with the agent inside, and print a curl line to paste.
 	@exec target/release/heapline-upload $(ARGS)
@@ -35,18 +34,20 @@ test-kafka-tls: ## The upload server with TLS to Kafka (needs libssl-dev), again
 lint: ## rustfmt, clippy, cargo-deny, promtool, shellcheck: no warning passes.
 	tests/parts/install lint monitoring
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy $(ALL) --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(ALL) --no-deps
+	$(CARGO) clippy --release --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
 	cargo-deny check bans licenses sources
 	promtool check rules dashboards/prometheus/rules.yml dashboards/prometheus/alerts.yml
 	git ls-files | while read -r f; do head -c 64 "$$f" | grep -qE '^#!.*sh$$' && echo "$$f"; done | xargs shellcheck .ci/run
 
-bench: ## Throughput, latency, memory and CPU beside the peers and a bare socket loop, in alternating runs; half an hour. PART=name for one.
+bench: ## Throughput, latency, memory and CPU beside the peers and a bare socket loop, in alternating runs, and what the agent costs; an hour. PART=name for one.
+	tests/parts/install s3
 	crates/bench/peers/build
 	$(BUILD)
 	target/release/heapline-bench --write docs/performance.md $(if $(PART),--only $(PART))
 
 bench-quick: ## The first table of it, in three minutes.
+	tests/parts/install s3
 	crates/bench/peers/build
 	$(BUILD)
 	target/release/heapline-bench --quick
@@ -54,6 +55,10 @@ bench-quick: ## The first table of it, in three minutes.
 bench-agent: ## What the agent and its profiles cost, beside the same program without it and beside jemalloc_pprof.
 	$(BUILD)
 	target/release/bench-agent
+
+cold: ## A cold build of the upload server in a directory of its own, with cargo's report of which crate holds up which; minutes.
+	rm -rf target/cold
+	$(CARGO) build --release --package heapline-upload --target-dir target/cold --timings
 
 detection: ## The labelled corpus, Heapline beside what people use today: SEEDS=200..206 by default, seeds below 100 are for development.
 	$(BUILD)

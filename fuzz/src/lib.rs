@@ -1,4 +1,3 @@
-//! What the targets share: a form as two parsers see it, and the corpus of real bodies.
+//! What the targets share: a form as two parsers see it.
 
-pub mod corpus;
 pub mod form;

@@ -25,6 +25,8 @@ use table::{Identity, Table};
 
 pub use adopt::{Adopted, End, Totals, check, read};
 pub use files::PREDECESSORS_MAX;
+#[doc(hidden)]
+pub use specimen::specimen;
 pub use table::Damage;
 
 mod adopt;
@@ -35,6 +37,7 @@ mod layout;
 mod mapping;
 mod peak;
 mod samples;
+mod specimen;
 mod stacks;
 pub(crate) mod table;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::jemalloc::prof;
 use crate::livetable::End;
 use crate::memory::oom_kills;
 use crate::profile::base::Base;
-use crate::profile::profiler::{ProfileError, Profiler};
+use crate::profile::profiler::{ProfileError, Profiler, Workshop};
 use crate::state::State;
 use crate::verdict::Verdict;
 use entry::Entry;
@@ -149,11 +149,20 @@ impl Recorder {
         found.ok().and_then(Result::ok).and_then(|found| found.clone()).unwrap_or_default()
     }
 
-    /// A recorded profile to compare with.
-    pub(crate) async fn base(&self, id: &str) -> Option<Base> {
+    /// A recorded profile, with names as far as they can be found.
+    pub(crate) async fn read(&self, profiler: &Profiler, id: &str) -> Option<(Entry, Vec<u8>)> {
         let shelf = self.settled().await.shelf?;
         let (entry, content) = shelf.read(id)?;
-        Some(Base::new(content, shelf.is_own(&entry)))
+        let (recorded, is_own) = (content.clone(), shelf.is_own(&entry));
+        // Without the profiler's thread it is what it is: addresses and build ids, which pprof can work with.
+        let named = profiler.work(move |shop| Ok(shop.with_names(&recorded, is_own))).await;
+        Some((entry, named.ok().flatten().unwrap_or(content)))
+    }
+
+    /// A recorded profile to compare with.
+    pub(crate) async fn base(&self, profiler: &Profiler, id: &str) -> Option<Base> {
+        let (entry, content) = self.read(profiler, id).await?;
+        Some(Base::new(content, entry.token == self.token))
     }
 
     /// Takes a profile and keeps it.
@@ -173,7 +182,12 @@ impl Recorder {
         let kept = profiler.work(move |shop| {
             let profile = shop.capture()?;
             let taken_unix_millis = u64::try_from(profile.taken_unix_nanos / 1_000_000).unwrap_or(0);
-            let content = shop.pprof(profile, true);
+            let content = if reason.wants_names(verdict) {
+                name_first(&shelf, shop);
+                shop.pprof(profile, true)
+            } else {
+                shop.pprof_without_names(profile)
+            };
             let kept = shelf.put(Entry::new(&token, number, taken_unix_millis, reason, verdict), &content);
             bytes.set(i64::try_from(shelf.bytes()).unwrap_or(i64::MAX));
             kept.map_err(|error| {
@@ -257,6 +271,17 @@ impl Metrics {
             failures: IntCounter::new("memory_recorder_failures_total", "Profiles that could not be recorded.")?,
             bytes: IntGauge::new("memory_recorder_bytes", "Bytes of recorded profiles on disk.")?,
         })
+    }
+}
+
+/// Evidence of a climb is to outlive the program's next version: what it is compared with gets its names as well.
+fn name_first(shelf: &Shelf, shop: &mut Workshop) {
+    let Some(first) = shelf.entries().into_iter().find(|entry| shelf.is_own(entry)) else { return };
+    let content = shelf.read(&first.id).and_then(|(_, content)| shop.with_names(&content, true));
+    if let Some(content) = content
+        && let Err(error) = shelf.replace(&first, &content)
+    {
+        tracing::debug!(%error, "the first recorded profile stays without names");
     }
 }
 

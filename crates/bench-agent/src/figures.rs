@@ -28,6 +28,18 @@ pub fn cpu_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
+/// CPU milliseconds, so far, of this process's threads whose names begin so.
+pub fn cpu_ms_of_threads(prefix: &str) -> f64 {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return f64::NAN };
+    let cpu_ns = |thread: std::fs::DirEntry| {
+        let name = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+        let times = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        if name.starts_with(prefix) { times.split_whitespace().next()?.parse::<u64>().ok() } else { None }
+    };
+    let total_ns: u64 = threads.flatten().filter_map(cpu_ns).sum();
+    total_ns as f64 / 1e6
+}
+
 /// Does nothing for so long, also where somebody unparked this thread before.
 pub fn rest(time: Duration) {
     let began = Instant::now();

@@ -6,8 +6,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+/// Orders in the document of one request.
+const ORDERS: u64 = 50;
+
 /// A document of some 20 KB.
 pub fn document() -> String {
+    orders(ORDERS)
+}
+
+/// A document of so many orders, some 400 bytes each.
+pub fn orders(count: u64) -> String {
     let order = |number: u64| {
         json!({
             "id": format!("order-{number:08}"),
@@ -16,16 +24,21 @@ pub fn document() -> String {
             "note": "leave it at the door",
         })
     };
-    Value::Array((0..50).map(order).collect()).to_string()
+    Value::Array((0..count).map(order).collect()).to_string()
 }
 
 /// Serves one request; the length of the answer.
 pub fn serve(document: &str) -> usize {
-    let Ok(Value::Array(mut orders)) = serde_json::from_str(document) else { return 0 };
+    black_box(answer(document)).len()
+}
+
+/// The answer to one request; empty where that is no array.
+pub fn answer(document: &str) -> String {
+    let Ok(Value::Array(mut orders)) = serde_json::from_str(document) else { return String::new() };
     for order in &mut orders {
         order["seen"] = Value::Bool(true);
     }
-    black_box(Value::Array(orders).to_string()).len()
+    Value::Array(orders).to_string()
 }
 
 /// Requests a second, from so many threads for so long.

@@ -3,7 +3,10 @@
 //! Nothing here refers to the agent, so that `agent-out` is built without it.
 
 pub mod figures;
+pub mod grown;
 pub mod http;
 pub mod json;
+pub mod service;
 pub mod stacks;
 pub mod threads;
+pub mod turns;

@@ -11,7 +11,12 @@ const BLOCK_BYTES: usize = 4 << 20;
 
 /// Allocates by the path of that number: `DEPTH` times left or right.
 pub fn allocate(path: u64) -> Vec<u8> {
-    descend(path, DEPTH)
+    allocate_bytes(path, BLOCK_BYTES)
+}
+
+/// As [`allocate`], of another size.
+pub fn allocate_bytes(path: u64, bytes: usize) -> Vec<u8> {
+    descend(path, DEPTH, bytes)
 }
 
 /// All of them.
@@ -20,19 +25,19 @@ pub fn heap() -> Vec<Vec<u8>> {
 }
 
 #[inline(never)]
-fn left(path: u64, depth: u32) -> Vec<u8> {
-    black_box(descend(path >> 1, depth - 1))
+fn left(path: u64, depth: u32, bytes: usize) -> Vec<u8> {
+    black_box(descend(path >> 1, depth - 1, bytes))
 }
 
 #[inline(never)]
-fn right(path: u64, depth: u32) -> Vec<u8> {
-    black_box(descend(path >> 1, depth - 1))
+fn right(path: u64, depth: u32, bytes: usize) -> Vec<u8> {
+    black_box(descend(path >> 1, depth - 1, bytes))
 }
 
-fn descend(path: u64, depth: u32) -> Vec<u8> {
+fn descend(path: u64, depth: u32, bytes: usize) -> Vec<u8> {
     match (depth, path & 1) {
-        (0, _) => Vec::with_capacity(BLOCK_BYTES),
-        (_, 0) => left(path, depth),
-        (_, _) => right(path, depth),
+        (0, _) => Vec::with_capacity(bytes),
+        (_, 0) => left(path, depth, bytes),
+        (_, _) => right(path, depth, bytes),
     }
 }

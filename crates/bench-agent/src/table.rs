@@ -12,7 +12,7 @@ pub(crate) struct Part {
 /// What it is, the figure's name, digits after the point, unit, bar.
 struct Row(&'static str, &'static str, usize, &'static str, &'static str);
 
-pub(crate) const PARTS: [Part; 8] = [
+pub(crate) const PARTS: [Part; 9] = [
     Part {
         name: "profile",
         heading: "A profile of 10,000 live stacks of depth 40, gzipped",
@@ -20,6 +20,7 @@ pub(crate) const PARTS: [Part; 8] = [
             Row("stacks in the table", "on_profile_stacks", 0, "", ""),
             Row("frames a stack, the allocator's included", "on_profile_frames_per_stack", 0, "", ""),
             Row("over HTTP", "on_profile_ms", 1, "ms", "≤ 25"),
+            Row("over HTTP, after a dump that brought new names", "on_profile_new_names_ms", 1, "ms", ""),
             Row("jemalloc_pprof, in turn with it", "on_profile_peer_ms", 1, "ms", ""),
             Row("times faster", "on_profile_times_faster", 1, "", "≥ 10"),
             Row("the first, names from scratch", "on_profile_cold_ms", 0, "ms", ""),
@@ -46,6 +47,16 @@ pub(crate) const PARTS: [Part; 8] = [
             Row("with / without", "load_ratio", 3, "", "≥ 0.99"),
             Row("without / without (A/A)", "load_ratio_same", 3, "", ""),
             Row("start of the agent", "on_start_ms", 2, "ms", ""),
+        ],
+    },
+    Part {
+        name: "service",
+        heading: "Requests with 2 KB of JSON over two connections, the agent in the program or not (and the profiler off)",
+        rows: &[
+            Row("with the agent", "on_service_requests_per_second", 0, "1/s", ""),
+            Row("without", "out_service_requests_per_second", 0, "1/s", ""),
+            Row("with / without", "service_ratio", 3, "", "≥ 0.99"),
+            Row("without / without (A/A)", "service_ratio_same", 3, "", ""),
         ],
     },
     Part {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::load::Form;
+use crate::load::{ACCESS_KEY, Form, REGION};
 use crate::server::{Listening, Server, TOKEN, beside};
 
 /// What a server promises with its 201, the same on both sides.
@@ -21,7 +21,9 @@ pub(crate) enum Contender {
     FloorAgain,
     UploadPut,
     UploadMultipart,
+    UploadOut,
     Nginx,
+    S3,
     Tusd,
     Axum,
     Actix,
@@ -30,12 +32,14 @@ pub(crate) enum Contender {
 }
 
 impl Contender {
-    pub(crate) const ALL: [Self; 11] = [
+    /// Those of the tables of peers.
+    pub(crate) const ALL: [Self; 12] = [
         Self::Floor,
         Self::FloorAgain,
         Self::UploadPut,
         Self::UploadMultipart,
         Self::Nginx,
+        Self::S3,
         Self::Tusd,
         Self::Axum,
         Self::Actix,
@@ -51,7 +55,9 @@ impl Contender {
             Self::FloorAgain => "floor again (A/A)",
             Self::UploadPut => "**heapline-upload, PUT**",
             Self::UploadMultipart => "**heapline-upload, multipart**",
+            Self::UploadOut => "heapline-upload without the agent, multipart",
             Self::Nginx => "nginx, PUT",
+            Self::S3 => "versitygw (S3), PUT",
             Self::Tusd => "tusd, POST with the bytes",
             Self::Axum => "axum, multipart",
             Self::Actix => "actix-multipart, temporary file",
@@ -64,14 +70,17 @@ impl Contender {
         match self {
             Self::Null | Self::Floor | Self::FloorAgain | Self::UploadPut | Self::Nginx => Form::Put,
             Self::Tusd => Form::Tus,
-            Self::UploadMultipart | Self::Axum | Self::Actix | Self::Gin | Self::GinZero => Form::Multipart,
+            Self::S3 => Form::S3,
+            Self::UploadOut | Self::UploadMultipart | Self::Axum | Self::Actix | Self::Gin | Self::GinZero => {
+                Form::Multipart
+            }
         }
     }
 
     /// Whether it can do what the others are asked to. The floor and the null server never hash: they are limits.
     pub(crate) fn can(self, promise: Promise) -> bool {
         match self {
-            Self::Nginx | Self::Tusd => !promise.sync && !promise.digest,
+            Self::Nginx | Self::S3 | Self::Tusd => !promise.sync && !promise.digest,
             Self::Null => !promise.sync,
             _ => true,
         }
@@ -88,8 +97,10 @@ impl Contender {
                 }
                 Server::spawn(command, Listening::Line(|line| line.parse().ok()))
             }
-            Self::UploadPut | Self::UploadMultipart => upload(dir, promise),
+            Self::UploadPut | Self::UploadMultipart => upload("heapline-upload", dir, promise),
+            Self::UploadOut => upload("upload-out", dir, promise),
             Self::Nginx => nginx(dir),
+            Self::S3 => versitygw(dir),
             Self::Tusd => tusd(dir),
             Self::Axum | Self::Actix => {
                 let name = if self == Self::Axum { "axum" } else { "actix" };
@@ -109,16 +120,24 @@ impl Contender {
     }
 }
 
-/// The upload server beside this program, on free ports.
-fn upload(dir: &Path, promise: Promise) -> io::Result<Server> {
+/// What the agent gives the allocator, but for the profiler: for the server that is built without the agent.
+pub(crate) const MALLOC_CONF_OUT: &str = "prof:false,background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0";
+
+/// The upload server beside this program, or the one without the agent, on free ports.
+fn upload(program: &str, dir: &Path, promise: Promise) -> io::Result<Server> {
     let durability = if promise.sync { "fsync" } else { "none" };
     let digest = if promise.digest { "sha256" } else { "none" };
-    let mut command = Command::new(beside("heapline-upload")?);
+    let mut command = Command::new(beside(program)?);
     command
         .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--durability", durability, "--digest", digest])
         .arg("--store")
         .arg(dir)
-        .env("HEAPLINE_TOKEN", TOKEN);
+        .env("HEAPLINE_TOKEN", TOKEN)
+        .env_remove("MALLOC_CONF");
+    if program == "upload-out" {
+        command.env("MALLOC_CONF", MALLOC_CONF_OUT);
+        return Server::spawn(command, Listening::Line(|line| line.parse().ok()));
+    }
     Server::spawn(
         command,
         Listening::Line(|line| {
@@ -143,6 +162,20 @@ fn nginx(dir: &Path) -> io::Result<Server> {
     let mut command = Command::new("nginx");
     command.arg("-p").arg(dir).arg("-c").arg(dir.join("nginx.conf"));
     Server::spawn(command, Listening::At(address))
+}
+
+/// An S3 server over a directory, where a bucket is a directory. It keeps an MD5 of each object, as S3 does.
+fn versitygw(dir: &Path) -> io::Result<Server> {
+    let address = Server::free_address()?;
+    std::fs::create_dir(dir.join("files"))?;
+    let mut command = Command::new("versitygw");
+    command.args(["--port", &address.to_string(), "--access", ACCESS_KEY, "--secret", TOKEN, "--region", REGION]);
+    command.args(["--keep-alive", "--quiet", "posix"]).arg(dir);
+    let installed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => io::Error::other("not installed: tests/parts/install s3"),
+        _ => error,
+    };
+    Server::spawn(command, Listening::At(address)).map_err(installed)
 }
 
 fn tusd(dir: &Path) -> io::Result<Server> {

@@ -4,6 +4,7 @@
 
 mod histogram;
 mod request;
+mod s3;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -17,6 +18,7 @@ use clap::Args;
 
 pub(crate) use histogram::Histogram;
 pub(crate) use request::{Form, Request};
+pub(crate) use s3::{ACCESS_KEY, REGION};
 
 /// An answer's head and body must fit in this.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -99,7 +101,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Sends all uploads and waits for every answer; any answer but 201 fails the run.
+/// Sends all uploads and waits for every answer; any answer but 201, or S3's 200, fails the run.
 pub(crate) fn run(options: &Options) -> io::Result<Outcome> {
     let request = Arc::new(Request::new(options));
     let next = Arc::new(AtomicU64::new(0));
@@ -173,7 +175,7 @@ impl Worker {
     }
 }
 
-/// Reads an answer to its end, which must be a 201.
+/// Reads an answer to its end, which must be a 201 or a 200.
 pub(crate) fn read_created(connection: &mut TcpStream, answer: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     loop {
@@ -184,7 +186,7 @@ pub(crate) fn read_created(connection: &mut TcpStream, answer: &mut [u8]) -> io:
         filled += read;
         let Some(head) = answer[..filled].windows(4).position(|four| four == b"\r\n\r\n") else { continue };
         let text = String::from_utf8_lossy(&answer[..head]);
-        if !text.starts_with("HTTP/1.1 201") {
+        if !["HTTP/1.1 201", "HTTP/1.1 200"].iter().any(|status| text.starts_with(status)) {
             return Err(io::Error::other(format!("answered {}", text.lines().next().unwrap_or_default())));
         }
         let field = |name: &str| {

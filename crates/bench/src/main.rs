@@ -3,10 +3,15 @@
 mod compare;
 mod contender;
 mod floor;
+mod grown;
 mod load;
+mod pairs;
 mod plan;
+mod pulls;
 mod report;
+mod scrapes;
 mod server;
+mod slices;
 mod slow;
 
 use std::path::PathBuf;

@@ -8,7 +8,9 @@ use clap::{Args, ValueEnum};
 
 use crate::compare::{self, Scenario, Table};
 use crate::contender::{Contender, Promise};
-use crate::{report, slow};
+use crate::grown::{self, Axis};
+use crate::slices::Load;
+use crate::{pairs, report, scrapes, slow};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -22,7 +24,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 500)]
     uploads: u64,
     /// Seconds for a part: further rounds are left out, on a busy machine above all
-    #[arg(long, default_value_t = 150)]
+    #[arg(long, default_value_t = 240)]
     seconds: u64,
     /// Keep-alive connections
     #[arg(long, default_value_t = 64)]
@@ -68,6 +70,18 @@ enum Part {
     Connections,
     /// Cost against the size of the files, 1 KiB to 256 MiB
     Sizes,
+    /// The upload server with the agent, without it, with a profile and a scrape each second: 1.36 MB files
+    Agent,
+    /// The same with 4 KiB files
+    AgentSmall,
+    /// How long a scrape takes at rest, at 70% of saturation, and at saturation
+    Scrapes,
+    /// The agent's cost against live heap, 10 MB to 8 GB
+    Heap,
+    /// The agent's cost against live stacks, 10 to 20,000
+    Stacks,
+    /// The agent's cost against threads, 2 to 512
+    Threads,
 }
 
 /// The size of the story's files.
@@ -88,15 +102,24 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         (None, true) => vec![Part::Memory],
         (None, false) => Part::value_variants().to_vec(),
     };
+    let mut left_out = Vec::new();
     for (number, &part) in parts.iter().enumerate() {
-        eprintln!("part {} of {}", number + 1, parts.len());
-        let text = options.measure(part)?;
-        println!("{text}");
-        if let Some(path) = &options.write {
-            report::replace(path, &report::machine(), &text)?;
+        let name = part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        eprintln!("part {} of {}: {name}", number + 1, parts.len());
+        match options.measure(part) {
+            Ok(text) => {
+                println!("{text}");
+                if let Some(path) = &options.write {
+                    report::replace(path, &report::machine(), &text)?;
+                }
+            }
+            Err(error) => {
+                eprintln!("{name} is left out: {error}");
+                left_out.push(name);
+            }
         }
     }
-    Ok(())
+    if left_out.is_empty() { Ok(()) } else { Err(io::Error::other(format!("left out: {}", left_out.join(", ")))) }
 }
 
 impl Options {
@@ -157,6 +180,21 @@ impl Options {
                 };
                 return growth("Files to memory, by size", SIZES.iter().map(of));
             }
+            Part::Agent => {
+                let pairs = pairs::run("The agent under load, 1.36 MB files", self.load(FILE_BYTES))?;
+                return Ok(report::agent::pairs_table(&pairs));
+            }
+            Part::AgentSmall => {
+                let pairs = pairs::run("The agent under load, 4 KiB files", self.load(SMALL_FILE_BYTES))?;
+                return Ok(report::agent::pairs_table(&pairs));
+            }
+            Part::Scrapes => {
+                let scrapes = scrapes::run("A scrape of `/metrics` beside uploads", self.load(FILE_BYTES))?;
+                return Ok(report::agent::scrapes_table(&scrapes));
+            }
+            Part::Heap => return Ok(grown(Axis::Heap)),
+            Part::Stacks => return Ok(grown(Axis::Stacks)),
+            Part::Threads => return Ok(grown(Axis::Threads)),
         };
         Ok(report::table(&compare::run(scenario)?))
     }
@@ -175,6 +213,11 @@ impl Options {
             time_max: Duration::from_secs(self.seconds),
             rests: true,
         }
+    }
+
+    fn load(&self, bytes: u64) -> Load {
+        let time_max = Duration::from_secs(self.seconds);
+        Load { bytes, connections: self.connections, dir: self.memory_dir.clone(), time_max }
     }
 
     /// One of so many rows of a table of growth.
@@ -211,4 +254,8 @@ impl Options {
 fn growth(title: &str, steps: impl Iterator<Item = Scenario>) -> io::Result<String> {
     let tables = steps.map(compare::run).collect::<io::Result<Vec<Table>>>()?;
     Ok(report::growth_table(title, &tables))
+}
+
+fn grown(axis: Axis) -> String {
+    report::agent::grown_table(axis, &grown::measure(axis))
 }

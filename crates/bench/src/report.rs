@@ -9,6 +9,8 @@ use crate::compare::{Figures, Table};
 use crate::contender::Contender;
 use crate::slow;
 
+pub(crate) mod agent;
+
 const BEGIN: &str = "<!-- written by make bench: begin -->";
 const END: &str = "<!-- written by make bench: end -->";
 

@@ -26,6 +26,8 @@ pub(crate) enum Listening {
 pub(crate) struct Server {
     child: Child,
     pub address: SocketAddr,
+    /// Of a server that says so in its line.
+    pub admin: Option<SocketAddr>,
     pub ready_after: Duration,
 }
 
@@ -35,14 +37,18 @@ impl Server {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
         let mut lines = BufReader::new(stdout).lines();
-        let address = match listening {
-            Listening::At(address) => Some(address),
-            Listening::Line(read) => lines.by_ref().map_while(Result::ok).find_map(|line| read(&line)),
+        let (address, admin) = match listening {
+            Listening::At(address) => (Some(address), None),
+            Listening::Line(read) => {
+                let said = |line: String| Some((read(&line)?, admin(&line)));
+                lines.by_ref().map_while(Result::ok).find_map(said).unzip()
+            }
         };
         // Keep reading, so that the server never blocks on a full pipe.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         // From here on it is ended whatever happens.
-        let mut server = Self { child, address: (Ipv4Addr::LOCALHOST, 0).into(), ready_after: Duration::ZERO };
+        let unknown = (Ipv4Addr::LOCALHOST, 0).into();
+        let mut server = Self { child, address: unknown, admin: admin.flatten(), ready_after: Duration::ZERO };
         let Some(address) = address else {
             let status = server.child.wait()?;
             return Err(io::Error::other(format!("{command:?} ended before it listened: {status}")));
@@ -109,6 +115,11 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn admin(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("admin on http://")?;
+    rest.split(',').next()?.parse().ok()
 }
 
 /// A program beside this one.

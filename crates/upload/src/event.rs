@@ -1,9 +1,11 @@
 //! The event that tells the world of a stored file: CloudEvents 1.0, made of the file's id and metadata alone, so that
 //! an event that is sent again is the same event, byte for byte.
 
+use std::fmt::Write;
+
 use serde::Serialize;
 
-use crate::store::{FileId, FileMeta, hex};
+use crate::store::{FILE_ID_CHARS, FileId, FileMeta, hex};
 
 /// CloudEvents `source` of every event.
 pub const SOURCE: &str = "/heapline-upload";
@@ -37,9 +39,19 @@ impl<'a> FileObject<'a> {
             filename: &meta.filename,
             bytes: meta.bytes,
             sha256: meta.sha256.map(|digest| hex(&digest)),
-            url: format!("/files/{id}"),
+            url: path_of(id),
         }
     }
+}
+
+/// Where a file is found.
+pub(crate) fn path_of(id: &FileId) -> String {
+    const FILES: &str = "/files/";
+    let mut path = String::with_capacity(FILES.len() + FILE_ID_CHARS);
+    path.push_str(FILES);
+    // To a string, this cannot fail.
+    let _ = write!(path, "{id}");
+    path
 }
 
 /// What happened: one file was stored. The event's id is the file's.

@@ -58,7 +58,7 @@ pub async fn serve(
 ) -> usize {
     let (drain, draining) = watch::channel(false);
     let mut acceptor = Acceptor::new(listener, service.limits.connections_max);
-    let (lanes, together) = (direct::lanes(), Together::default());
+    let (lanes, together) = (direct::lanes(&service.store), Together::default());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -146,8 +146,7 @@ async fn serve_connection(
     let mut early = Bytes::new();
     while let Some((given_back, rest, upload)) = serve_requests(stream, early, &service, &together, &mut draining).await
     {
-        let may_go_on = || draining.as_ref().is_some_and(|draining| !*draining.borrow());
-        match direct::serve(&service, &lanes, given_back, rest, upload, may_go_on).await {
+        match direct::serve(&service, &lanes, given_back, rest, upload, draining.clone()).await {
             Some(next) => (stream, early) = next,
             None => return,
         }

@@ -25,7 +25,7 @@ pub(super) async fn culprits(profiler: &Profiler, recorder: &Recorder, query: &s
             None => error(StatusCode::NOT_FOUND, "no earlier process left a profile"),
         };
     }
-    let base = match base(recorder, query).await {
+    let base = match base(profiler, recorder, query).await {
         Ok(base) => base,
         Err(refused) => return refused,
     };

@@ -23,7 +23,7 @@ pub(super) async fn flamegraph(profiler: &Profiler, recorder: &Recorder, query: 
         Ok(asked) => asked,
         Err(message) => return error(StatusCode::BAD_REQUEST, message),
     };
-    let base = match base(recorder, query).await {
+    let base = match base(profiler, recorder, query).await {
         Ok(base) => base,
         Err(refused) => return refused,
     };

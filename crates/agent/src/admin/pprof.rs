@@ -19,7 +19,7 @@ use crate::recorder::Recorder;
 const SYMBOL_BYTES_MAX: usize = 64 << 10;
 
 pub(super) async fn profile(profiler: &Profiler, recorder: &Recorder, kind: Kind, query: &str) -> Answer {
-    let base = match base(recorder, query).await {
+    let base = match base(profiler, recorder, query).await {
         Ok(base) => base,
         Err(refused) => return refused,
     };

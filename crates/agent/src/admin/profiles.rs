@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::answer::{Answer, error, refusal, text, typed, without_sniffing};
 use super::routes::Routes;
+use crate::profile::profiler::Profiler;
 use crate::recorder::entry::Entry;
 use crate::recorder::shelf::Shelf;
 use crate::recorder::{RecordError, Recorder};
@@ -35,11 +36,10 @@ pub(super) async fn list(recorder: &Recorder) -> Answer {
     json(StatusCode::OK, &entries.collect::<Vec<_>>())
 }
 
-/// pprof, gzipped, as it was recorded.
-pub(super) async fn profile(recorder: &Recorder, path: &str) -> Answer {
+/// pprof, gzipped, with names.
+pub(super) async fn profile(profiler: &Profiler, recorder: &Recorder, path: &str) -> Answer {
     let id = path.strip_prefix(PREFIX).unwrap_or_default();
-    let found = recorder.settled().await.shelf.and_then(|shelf| shelf.read(id));
-    let Some((entry, content)) = found else {
+    let Some((entry, content)) = recorder.read(profiler, id).await else {
         return error(StatusCode::NOT_FOUND, "there is no recorded profile of that name");
     };
     let mut answer = typed("application/octet-stream", content);

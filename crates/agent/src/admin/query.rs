@@ -4,6 +4,7 @@ use hyper::StatusCode;
 
 use super::answer::{Answer, error};
 use crate::profile::base::Base;
+use crate::profile::profiler::Profiler;
 use crate::recorder::Recorder;
 
 /// Seconds that a difference may take.
@@ -26,9 +27,9 @@ pub(super) fn parse_seconds(query: &str) -> Result<Option<u16>, &'static str> {
 }
 
 /// The recorded profile that the parameter `base` names, if it is there; else the refusal.
-pub(super) async fn base(recorder: &Recorder, query: &str) -> Result<Option<Base>, Answer> {
+pub(super) async fn base(profiler: &Profiler, recorder: &Recorder, query: &str) -> Result<Option<Base>, Answer> {
     let Some(id) = parameter(query, "base") else { return Ok(None) };
-    match recorder.base(id).await {
+    match recorder.base(profiler, id).await {
         Some(base) => Ok(Some(base)),
         None => Err(error(StatusCode::BAD_REQUEST, "there is no recorded profile of that name, see /profiles")),
     }

@@ -114,7 +114,7 @@ impl Routes {
             Route::Culprits => culprits::culprits(&self.profiler, &self.recorder, query).await,
             Route::Profiles if *request.method() == Method::POST => profiles::record(self).await,
             Route::Profiles => profiles::list(&self.recorder).await,
-            Route::Profile => profiles::profile(&self.recorder, request.uri().path()).await,
+            Route::Profile => profiles::profile(&self.profiler, &self.recorder, request.uri().path()).await,
             Route::Doctor => doctor::doctor(&self.state, &self.profiler, request.headers(), query).await,
             Route::PprofFlamegraph => flamegraph::flamegraph(&self.profiler, &self.recorder, query).await,
             Route::PprofIndex => typed("text/html; charset=utf-8", page::PPROF_INDEX),

@@ -55,6 +55,8 @@ pub(super) struct Stacks<'a> {
     header: &'a [AtomicU64],
     slots: &'a [AtomicU64],
     frames: &'a [AtomicU64],
+    /// From a file: frames count only where they have their hash.
+    is_adopted: bool,
 }
 
 impl StackId {
@@ -69,7 +71,12 @@ impl StackId {
 
 impl<'a> Stacks<'a> {
     pub(super) fn new(regions: &Regions<'a>) -> Self {
-        Self { header: regions.header, slots: regions.stacks, frames: regions.frames }
+        Self { header: regions.header, slots: regions.stacks, frames: regions.frames, is_adopted: false }
+    }
+
+    /// Of a process that is gone: nothing in it is taken on trust.
+    pub(super) fn of_file(regions: &Regions<'a>) -> Self {
+        Self { is_adopted: true, ..Self::new(regions) }
     }
 
     pub(super) fn slots(&self) -> usize {
@@ -156,20 +163,15 @@ impl<'a> Stacks<'a> {
             let extent = self.word(slot, FRAMES)?.load(Relaxed);
             let (offset, depth) = ((extent >> 32) as usize, (extent & 0xffff) as usize);
             let words = self.frames.get(offset..offset + depth.min(DEPTH_MAX))?;
-            let mut hasher = StackHasher::default();
             frames.clear();
-            frames.extend(words.iter().map(|frame| {
-                let address = frame.load(Relaxed);
-                hasher.add(address);
-                address
-            }));
+            frames.extend(words.iter().map(|frame| frame.load(Relaxed)));
             let load = |field| self.word(slot, field).map_or(0, |word| word.load(Relaxed));
             let allocated = Weighted { objects: load(ALLOC_OBJECTS), bytes: load(ALLOC_BYTES) };
             fence(Acquire);
             let same_generation = self.word(slot, STATE)?.load(Relaxed) >> 32 == state >> 32;
             if same_generation && self.word(slot, KEY)?.load(Relaxed) == key {
                 let id = StackId { slot: slot as u32, generation: (state >> 32) as u32 };
-                let is_whole = hasher.finish() == key;
+                let is_whole = !self.is_adopted || hash(frames.iter().copied()) == key;
                 return is_whole.then_some(StackRecord { id, allocated });
             }
         }

@@ -128,7 +128,7 @@ impl<'a> Table<'a> {
         if load(word::CHECK) != check(regions.header) {
             return Err(Damage::Header);
         }
-        let table = Self::of(regions, load(word::PERIOD));
+        let table = Self { stacks: Stacks::of_file(&regions), ..Self::of(regions, load(word::PERIOD)) };
         if table.ticks() > TICKS_MAX { Err(Damage::Clock) } else { Ok(table) }
     }
 

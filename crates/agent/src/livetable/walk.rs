@@ -4,7 +4,7 @@ use super::peak::PeakCopy;
 use super::samples::LiveSample;
 use super::stacks::{DEPTH_MAX, StackId};
 use super::table::{TICKS_PER_SECOND, Table};
-use super::weight::Weighted;
+use super::weight::{Weighted, Weights};
 use crate::profile::model::{Count, Sample};
 
 /// More than an address space holds: no allocation is so large.
@@ -151,6 +151,7 @@ impl Table<'_> {
         mut each: impl FnMut(Found<'_>),
     ) -> Seen {
         let mut seen = Seen::default();
+        let mut weights = Weights::new(self.period_bytes());
         let mut live = vec![(0_u32, 0_u32, Weighted::default()); self.stacks.slots()];
         for sample in self.samples.live().filter(counts) {
             let slot = live.get_mut(sample.stack.slot as usize).filter(|_| sample.bytes <= ALLOCATION_BYTES_MAX);
@@ -164,7 +165,7 @@ impl Table<'_> {
                 (*generation, *samples, *weighted) = (sample.stack.generation, 0, Weighted::default());
             }
             *samples += 1;
-            *weighted = weighted.plus(Weighted::of(sample.bytes, self.period_bytes()));
+            *weighted = weighted.plus(weights.of(sample.bytes));
         }
         let shows = |slot: usize| live[slot].1 > 0 || (allocations == Allocations::OfAll && self.stacks.is_used(slot));
         let mut slots: Vec<(u64, usize)> =

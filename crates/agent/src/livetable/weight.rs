@@ -34,6 +34,33 @@ impl Weighted {
     }
 }
 
+/// Weights of one period by size: most samples are of a few sizes, and an exponential is slow.
+#[derive(Debug)]
+pub(super) struct Weights {
+    period_bytes: u64,
+    known: [(u64, Weighted); Self::SLOTS],
+}
+
+impl Weights {
+    const SLOTS: usize = 64;
+
+    pub(super) fn new(period_bytes: u64) -> Self {
+        let nothing = Weighted::of(0, period_bytes);
+        Self { period_bytes, known: [(0, nothing); Self::SLOTS] }
+    }
+
+    /// [`Weighted::of`].
+    pub(super) fn of(&mut self, bytes: u64) -> Weighted {
+        // Size classes differ in their first three bits and in their place.
+        let place = (bytes ^ bytes >> 6 ^ bytes >> 12 ^ bytes >> 18) as usize % Self::SLOTS;
+        let slot = &mut self.known[place];
+        if slot.0 != bytes {
+            *slot = (bytes, Weighted::of(bytes, self.period_bytes));
+        }
+        slot.1
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +74,12 @@ mod tests {
         }
         assert_eq!(Weighted::of(100, 1), Weighted { objects: 1024, bytes: 100 });
         assert_eq!(Weighted::of(0, 512 << 10).bytes, 0);
+    }
+    #[test]
+    fn what_is_known_is_what_it_was() {
+        let mut weights = Weights::new(512 << 10);
+        for bytes in (0..4_096).chain((0..4_096).rev()).map(|step| step * 4_097) {
+            assert_eq!(weights.of(bytes), Weighted::of(bytes, 512 << 10), "{bytes}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::decode::{self, Decoded};
 use super::model::Profile;
-use super::profiler::ProfileError;
+use super::refusal::ProfileError;
 use crate::symbols::{Location, Symbols};
 
 /// Above every address of a program: where addresses stand that are made up.

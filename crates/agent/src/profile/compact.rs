@@ -23,6 +23,8 @@ pub(crate) struct Compact {
     numbers: Numbers,
     /// All stacks, one after the other.
     frames: Vec<u32>,
+    /// The stack that was added last: most share its leaves or its callers, and what is shared is not looked up again.
+    last: Vec<u64>,
 }
 
 /// What one stack allocated: [`Sample`] with its stack elsewhere.
@@ -48,10 +50,17 @@ impl Compact {
 
     /// Adds a sample. What does not fit into 32-bit numbers is more than any source can have.
     pub(super) fn push(&mut self, stack: &[u64], inuse: Count, alloc: Option<Count>) {
-        let from = self.frames.len() as u32;
-        let Self { addresses, numbers, frames, .. } = self;
-        frames.extend(stack.iter().map(|&address| numbers.of(address, addresses)));
-        self.samples.push(Counted { from, to: self.frames.len() as u32, inuse, alloc });
+        let Self { addresses, numbers, frames, last, .. } = self;
+        let (from, last_from) = (frames.len(), frames.len() - last.len());
+        let leaves = stack.iter().zip(&*last).take_while(|(one, other)| one == other).count();
+        let (rest, last_rest) = (&stack[leaves..], &last[leaves..]);
+        let callers = rest.iter().rev().zip(last_rest.iter().rev()).take_while(|(one, other)| one == other).count();
+        frames.extend_from_within(last_from..last_from + leaves);
+        frames.extend(rest[..rest.len() - callers].iter().map(|&address| numbers.of(address, addresses)));
+        frames.extend_from_within(from - callers..from);
+        last.clear();
+        last.extend_from_slice(stack);
+        self.samples.push(Counted { from: from as u32, to: self.frames.len() as u32, inuse, alloc });
     }
 
     /// A sample's addresses by number, the leaf first.
@@ -251,6 +260,17 @@ mod tests {
         let expected: Vec<_> = (0..7).map(|rest| (vec![rest, 5], sum(rest))).collect();
         assert_eq!(merged.iter().map(|s| (s.stack.to_vec(), s.inuse.bytes)).collect::<Vec<_>>(), expected);
         assert_eq!(merged.iter().filter_map(|s| s.alloc).map(|alloc| alloc.objects).sum::<f64>(), 1_000.0);
+    }
+
+    #[test]
+    fn stacks_that_share_leaves_and_callers_with_the_one_before_are_what_they_were() {
+        let stacks: [&[u64]; 9] =
+            [&[1, 2, 3], &[1, 2, 3], &[1, 9, 3], &[1, 3], &[], &[3], &[3, 3], &[3, 3, 3, 1, 3, 3], &[3, 3, 3]];
+        let samples: Vec<Sample> = stacks.iter().map(|stack| sample(stack, 1.0, None)).collect();
+        let profile = Profile { samples, ..Profile::default() };
+        let compact = Compact::from(profile.clone());
+        assert_eq!(compact.return_addresses(), [1, 2, 3, 9]);
+        assert_eq!(compact.into_profile(), profile);
     }
 
     #[test]

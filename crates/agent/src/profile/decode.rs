@@ -6,11 +6,13 @@ use std::io::{self, Read};
 
 use flate2::read::MultiGzDecoder;
 
-use super::model::{Count, Profile, Sample};
+use super::model::{Count, Mapping, Profile, Sample};
 use crate::symbols::{Frame, Location, Symbols};
 
 /// The largest profile that is read, inflated. One of 10,000 stacks of 40 frames takes 3 MB.
 const PROFILE_BYTES_MAX: u64 = 256 << 20;
+/// Comments that are kept.
+const COMMENTS_MAX: usize = 64;
 /// Frames of one stack that are kept.
 const STACK_FRAMES_MAX: usize = 1024;
 
@@ -52,7 +54,7 @@ pub(crate) fn read_by_object(input: impl Read) -> Result<Decoded, DecodeError> {
     pprof(&inflated(input)?, Unnamed::Object)
 }
 
-/// Stacks have the machine's addresses, and there are no names.
+/// Stacks have the machine's addresses, in the mappings of then, and there are no names.
 pub(crate) fn read_addresses(input: impl Read) -> Result<Profile, DecodeError> {
     Ok(pprof(&inflated(input)?, Unnamed::Machine)?.profile)
 }
@@ -88,6 +90,7 @@ fn pprof(raw: &[u8], unnamed: Unnamed) -> Result<Decoded, DecodeError> {
             (2, Value::Bytes(message)) => parts.samples.push(message),
             (3, Value::Bytes(message)) => {
                 parts.objects.insert(number(message, 1)?, number(message, 5)?);
+                parts.mappings.push(message);
             }
             (4, Value::Bytes(message)) => {
                 parts.locations.push(message);
@@ -99,11 +102,14 @@ fn pprof(raw: &[u8], unnamed: Unnamed) -> Result<Decoded, DecodeError> {
             (9, Value::Number(nanos)) => profile.taken_unix_nanos = nanos.cast_signed(),
             (10, Value::Number(nanos)) => profile.duration_nanos = nanos.cast_signed(),
             (12, Value::Number(period)) => profile.period_bytes = period,
+            (13, value) => value.numbers(COMMENTS_MAX, &mut parts.comments)?,
             _ => {}
         }
     }
     let mut symbols = Symbols::default();
     let addresses = if unnamed == Unnamed::Machine {
+        profile.mappings = parts.mappings()?;
+        profile.comments = parts.comments.iter().map(|&comment| parts.string(comment).into_owned()).collect();
         parts.machine_addresses()?
     } else {
         parts.name_locations(&mut symbols, unnamed)?
@@ -120,6 +126,9 @@ struct Parts<'a> {
     samples: Vec<&'a [u8]>,
     /// The number of each mapping's file name, by id.
     objects: HashMap<u64, u64>,
+    mappings: Vec<&'a [u8]>,
+    /// The number of each comment.
+    comments: Vec<u64>,
     locations: Vec<&'a [u8]>,
     /// Name and file by id.
     functions: HashMap<u64, (u64, u64)>,
@@ -170,6 +179,21 @@ impl Parts<'_> {
             addresses.insert(id, address + 1);
         }
         Ok(addresses)
+    }
+
+    /// As they were written. Whether a file was deleted is not.
+    fn mappings(&self) -> Result<Vec<Mapping>, DecodeError> {
+        let mapping = |message: &&[u8]| {
+            Ok(Mapping {
+                start_address: number(message, 2)?,
+                limit_address: number(message, 3)?,
+                file_offset: number(message, 4)?,
+                filename: self.string(number(message, 5)?).into_owned(),
+                is_deleted: false,
+                build_id: self.string(number(message, 6)?).into_owned(),
+            })
+        };
+        self.mappings.iter().map(mapping).collect()
     }
 
     /// The return address that each location stands for, by id.
@@ -301,7 +325,7 @@ mod tests {
 
     use super::*;
     use crate::profile::encode;
-    use crate::profile::profiler::Kind;
+    use crate::profile::kind::Kind;
 
     fn written() -> Vec<u8> {
         let mut symbols = Symbols::default();

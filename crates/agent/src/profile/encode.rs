@@ -7,8 +7,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::compact::Compact;
+use super::kind::Kind;
 use super::model::Mapping;
-use super::profiler::Kind;
 use crate::symbols::Symbols;
 
 /// Bytes that are written before they are compressed and given up.

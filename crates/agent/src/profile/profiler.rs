@@ -20,13 +20,15 @@ use prometheus::{Histogram, HistogramOpts, IntCounter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::dump::CaptureError;
 use super::growth::{self, GrowthWatch};
+pub(crate) use super::kind::Kind;
 use super::live::View;
 use super::model::Profile;
-pub(crate) use super::query::{Kind, Query, Rendered};
+pub(crate) use super::query::{Query, Rendered};
 use super::query::{capture, compact, render};
-use super::{encode, parse_maps, strip};
+use super::refusal::NotTaken;
+pub(crate) use super::refusal::ProfileError;
+use super::{parse_maps, strip};
 use crate::jemalloc::prof::{self, OwnArena};
 use crate::symbols::Symbols;
 use crate::symbols::resolve::{self, Resolver};
@@ -37,21 +39,6 @@ const WAITING_DELTAS_MAX: usize = 4;
 const FLIGHT_WAIT: Duration = Duration::from_secs(10);
 /// Addresses looked up in one request.
 const ADDRESSES_MAX: usize = 1 << 16;
-
-/// Why there is no profile. The text is for clients.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ProfileError {
-    #[error("heap profiling is off: jemalloc was not started with prof:true")]
-    Disabled,
-    #[error("another heap profile is being taken, try again")]
-    Busy,
-    #[error("this view of the heap needs the live table, which is not in use: see /doctor")]
-    NeedsLiveTable,
-    #[error("there is none: no peak yet, or no earlier process that left a profile")]
-    Nothing,
-    #[error("{0}")]
-    Failed(String),
-}
 
 /// A handle to the thread; dropping it ends the thread after the job at hand.
 #[derive(Debug)]
@@ -307,17 +294,6 @@ impl Workshop {
     pub(crate) fn capture(&self) -> Result<Profile, ProfileError> {
         self.metrics.observe(|| capture(false, View::Now))
     }
-
-    /// A profile in pprof's form. Of another process, only files that are still what they were give names.
-    pub(crate) fn pprof(&mut self, mut profile: Profile, is_own: bool) -> Vec<u8> {
-        let symbols = if is_own {
-            self.resolver.resolve(profile.addresses(), &profile.mappings)
-        } else {
-            self.resolver.resolve(profile.addresses(), &resolve::unchanged(&profile.mappings))
-        };
-        strip::start_at_program(&mut profile, symbols);
-        encode::pprof(&profile.into(), symbols, Kind::Heap)
-    }
 }
 
 impl Metrics {
@@ -335,13 +311,6 @@ impl Metrics {
             },
         )
     }
-}
-
-/// Why a job ended without a profile.
-pub(super) enum NotTaken {
-    /// The client asked for what is not there.
-    Refused(ProfileError),
-    Failed(CaptureError),
 }
 
 fn symbolize(addresses: &[u64], resolver: &mut Resolver) -> Result<Vec<(u64, String)>, ProfileError> {

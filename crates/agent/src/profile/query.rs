@@ -2,9 +2,10 @@
 
 use super::base::Base;
 use super::compact::Compact;
+use super::kind::Kind;
 use super::live::{self, View};
 use super::model::Profile;
-use super::profiler::{NotTaken, ProfileError};
+use super::refusal::{NotTaken, ProfileError};
 use super::{dump, encode, strip, text};
 use crate::jemalloc::prof;
 use crate::livetable;
@@ -12,15 +13,8 @@ use crate::symbols::object_state;
 use crate::symbols::resolve::{self, Resolver};
 
 /// A comment in a profile of the process before.
-const NAMES_OF_ANOTHER_PROGRAM: &str =
+pub(super) const NAMES_OF_ANOTHER_PROGRAM: &str =
     "no names: this program is not the one that left the profile; symbolize it with the file of its build id";
-
-/// Which of Go's two views of the heap: they differ in the sample type shown first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Heap,
-    Allocs,
-}
 
 /// What to take.
 #[derive(Clone, Debug)]

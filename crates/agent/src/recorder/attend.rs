@@ -154,7 +154,12 @@ fn look_back(recorder: &Recorder, shop: &mut Workshop) -> Settled {
     let culprits = recorder.ended().first().and_then(|ended| {
         let token = &ended.run.token;
         let of_it = shelf.entries().into_iter().filter(|entry| entry.token == *token);
-        let profiles: Vec<Vec<u8>> = of_it.filter_map(|entry| Some(shelf.read(&entry.id)?.1)).collect();
+        let ids: Vec<String> = of_it.map(|entry| entry.id).collect();
+        let profiles = autopsy::chosen(&ids).filter_map(|id| {
+            let (_, content) = shelf.read(id)?;
+            Some(shop.with_names(&content, false).unwrap_or(content))
+        });
+        let profiles: Vec<Vec<u8>> = profiles.collect();
         autopsy::culprits(&profiles, ended.run.started_unix_seconds, ended.end == End::Oom)
     });
     Settled { shelf: Some(Arc::new(shelf)), culprits: culprits.map(Arc::new) }

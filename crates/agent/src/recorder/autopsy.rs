@@ -17,7 +17,7 @@ pub(super) fn culprits(profiles: &[Vec<u8>], started_unix_seconds: f64, must_nam
     let mut newest = Grouped::default();
     let empty = Moment::new(started_unix_seconds, None, Default::default());
     let mut moments: Vec<(f64, Moment)> = Vec::new();
-    for content in chosen(profiles) {
+    for content in profiles {
         let Ok(decoded) = decode::read(content.as_slice()) else { continue };
         let grouped = sites.group(&decoded.profile, &decoded.symbols);
         let seconds = decoded.profile.taken_unix_nanos as f64 / 1e9;
@@ -46,8 +46,8 @@ pub(super) fn culprits(profiles: &[Vec<u8>], started_unix_seconds: f64, must_nam
     Some(reports.find(|report| !report.culprits.is_empty()).unwrap_or(first))
 }
 
-/// Both ends, and evenly from what lies between.
-fn chosen(profiles: &[Vec<u8>]) -> impl Iterator<Item = &Vec<u8>> {
+/// Those of a life that are compared: both ends, and evenly from what lies between.
+pub(super) fn chosen<T>(profiles: &[T]) -> impl Iterator<Item = &T> {
     let count = profiles.len().min(PROFILES_MAX);
     (0..count).map(move |place| &profiles[place * (profiles.len() - 1) / (count - 1).max(1)])
 }
@@ -85,7 +85,8 @@ mod tests {
     }
 
     fn named(profiles: &[Vec<u8>], must_name: bool) -> Vec<String> {
-        let report = culprits(profiles, START, must_name).expect("profiles");
+        let chosen: Vec<Vec<u8>> = chosen(profiles).cloned().collect();
+        let report = culprits(&chosen, START, must_name).expect("profiles");
         report.culprits.into_iter().map(|culprit| culprit.function).collect()
     }
 

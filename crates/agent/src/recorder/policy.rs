@@ -43,6 +43,15 @@ impl Reason {
             Self::Verdict => "verdict",
         }
     }
+
+    /// Whether names are found at once, and not when somebody reads the profile: where memory is in trouble, evidence
+    /// has to outlive the program's next version.
+    pub(crate) fn wants_names(self, verdict: Verdict) -> bool {
+        match self {
+            Self::Request | Self::Headroom => true,
+            Self::Periodic | Self::Verdict => verdict.is_climb() || verdict == Verdict::NearLimit,
+        }
+    }
 }
 
 /// Memory at one moment.

@@ -104,11 +104,39 @@ impl Shelf {
     ///
     /// It is too large, or the disk is full or fails; nothing is left behind then.
     pub(super) fn put(&self, entry: Entry, content: &[u8]) -> io::Result<Entry> {
+        self.make_room(content.len() as u64);
+        let entry = self.write(entry, content)?;
+        let mut entries = self.lock();
+        let place = entries.partition_point(|other| other.taken_unix_millis <= entry.taken_unix_millis);
+        entries.insert(place, entry.clone());
+        Ok(entry)
+    }
+
+    /// Puts the same profile in another form in the place of one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shelf::put`]; then it stays as it is.
+    pub(super) fn replace(&self, entry: &Entry, content: &[u8]) -> io::Result<()> {
+        let written = self.write(entry.clone(), content)?;
+        let former = self.directory.join(entry.file_name());
+        if written.crc != entry.crc
+            && let Err(error) = fs::remove_file(&former)
+        {
+            // A later start finds both, of one id: they show the same.
+            tracing::debug!(path = %former.display(), %error, "a profile without names cannot be removed");
+        }
+        if let Some(place) = self.lock().iter_mut().find(|other| other.id == entry.id) {
+            *place = written;
+        }
+        Ok(())
+    }
+
+    fn write(&self, entry: Entry, content: &[u8]) -> io::Result<Entry> {
         let bytes = content.len() as u64;
         if bytes > PROFILE_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the profile is too large to be kept"));
         }
-        self.make_room(bytes);
         let entry = Entry { bytes, crc: crc(content), ..entry };
         let path = self.directory.join(entry.file_name());
         let temporary = self.directory.join(format!("{}.{TEMPORARY}", entry.id));
@@ -124,9 +152,6 @@ impl Shelf {
             let _ = fs::remove_file(&temporary);
             return Err(error);
         }
-        let mut entries = self.lock();
-        let place = entries.partition_point(|other| other.taken_unix_millis <= entry.taken_unix_millis);
-        entries.insert(place, entry.clone());
         Ok(entry)
     }
 

@@ -165,17 +165,31 @@ fn describe(
 fn scopes(unit: UnitRef<'_, SectionReader>, addresses: &[u64], numbers: &[usize]) -> gimli::Result<Vec<Vec<Scope>>> {
     let mut scopes: Vec<Vec<Scope>> = numbers.iter().map(|_| Vec::new()).collect();
     let wanted: Vec<u64> = numbers.iter().map(|&number| addresses[number]).collect();
-    let mut entries = unit.entries();
-    while let Some(entry) = entries.next_dfs()? {
-        let is_inlined = match entry.tag() {
+    let mut entries = unit.entries_raw(None)?;
+    let mut entry = DebuggingInformationEntry::null();
+    // Of the function at hand, which no address is in: the calls inlined there are passed over unread, as most of a
+    // unit is.
+    let mut passed_depth = isize::MAX;
+    while !entries.is_empty() {
+        let (offset, depth) = (entries.next_offset(), entries.next_depth());
+        let Some(abbreviation) = entries.read_abbreviation()? else { continue };
+        entries.skip_attributes(abbreviation.attributes())?;
+        if depth <= passed_depth {
+            passed_depth = isize::MAX;
+        }
+        let is_inlined = match abbreviation.tag() {
             gimli::DW_TAG_subprogram => false,
-            gimli::DW_TAG_inlined_subroutine => true,
+            gimli::DW_TAG_inlined_subroutine if passed_depth == isize::MAX => true,
             _ => continue,
         };
+        unit.entries_raw(Some(offset))?.read_entry(&mut entry)?;
+        let entry = &entry;
         let inside = inside(unit.die_ranges(entry), &wanted);
         if inside.is_empty() {
+            passed_depth = passed_depth.min(depth);
             continue;
         }
+        passed_depth = isize::MAX;
         let number = |name| entry.attr(name).and_then(gimli::Attribute::udata_value).unwrap_or(0);
         let call_file = match entry.attr_value(gimli::DW_AT_call_file) {
             Some(AttributeValue::FileIndex(index)) => index,

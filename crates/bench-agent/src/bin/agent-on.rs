@@ -10,8 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use heapline::{Agent, Config, livetable};
-use heapline_bench_agent::figures::{cpu_seconds, forget_highest, memory_mib, milliseconds, quantile, rest, tell};
-use heapline_bench_agent::{http, json, stacks, threads};
+use heapline_bench_agent::figures::{
+    cpu_ms_of_threads, cpu_seconds, forget_highest, memory_mib, milliseconds, quantile, rest, tell,
+};
+use heapline_bench_agent::{grown, http, json, service, stacks, threads, turns};
 
 heapline::use_jemalloc!();
 
@@ -21,9 +23,9 @@ const HEAP: &str = "/debug/pprof/heap";
 type Done = Result<(), Box<dyn Error>>;
 
 fn main() -> Done {
-    let mut arguments = env::args().skip(1);
-    let role = arguments.next().unwrap_or_default();
-    let time = Duration::from_secs_f64(arguments.next().and_then(|seconds| seconds.parse().ok()).unwrap_or(1.0));
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let role = arguments.first().cloned().unwrap_or_default();
+    let time = Duration::from_secs_f64(arguments.get(1).and_then(|seconds| seconds.parse().ok()).unwrap_or(1.0));
     let state = tempfile::tempdir()?;
     let admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let config = Config { admin, state_dir: Some(state.path().to_owned()), ..Config::default() };
@@ -32,7 +34,8 @@ fn main() -> Done {
     tell("start_ms", milliseconds(began.elapsed()));
     let admin = agent.admin_addr();
     match role.as_str() {
-        "load" => tell("load_requests_per_second", json::requests_per_second(CORES, time)),
+        "load" => turns::take("load_requests_per_second", || json::requests_per_second(CORES, time)),
+        "service" => turns::take("service_requests_per_second", || service::requests_per_second(CORES, time)),
         "idle" => idle(time),
         "threads" => threads::measure(),
         "profile" => profile(admin)?,
@@ -40,6 +43,7 @@ fn main() -> Done {
         "truth" => truth()?,
         "memory" => memory(admin)?,
         "scrape" => scrape(admin, time)?,
+        "grown" => grown(admin, &arguments[1..])?,
         other => return Err(format!("{other:?} is no role").into()),
     }
     Ok(())
@@ -56,7 +60,8 @@ fn dump() -> Result<usize, Box<dyn Error>> {
     Ok(control.blocking_lock().dump_pprof()?.len())
 }
 
-/// A profile over HTTP and jemalloc_pprof's, in turn, each gzipped.
+/// A profile over HTTP and jemalloc_pprof's, in turn, each gzipped. Each is asked for twice and the second counts: the
+/// dumps themselves bring stacks with new names, and each leaves the other cold caches.
 fn profile(admin: SocketAddr) -> Done {
     let heap = stacks::heap();
     let fill = livetable::fill().ok_or("no live table")?;
@@ -64,7 +69,9 @@ fn profile(admin: SocketAddr) -> Done {
     tell("profile_frames_per_stack", fill.frames.0 as f64 / fill.stacks.0 as f64);
     tell("profile_cold_ms", timed(|| http::get(admin, HEAP))?);
     for _ in 0..15 {
+        tell("profile_new_names_ms", timed(|| http::get(admin, HEAP))?);
         let ours = timed(|| http::get(admin, HEAP))?;
+        dump()?;
         let theirs = timed(dump)?;
         tell("profile_ms", ours);
         tell("profile_peer_ms", theirs);
@@ -201,5 +208,48 @@ fn scrape(admin: SocketAddr, time: Duration) -> Done {
             let _ = worker.join();
         }
     }
+    Ok(())
+}
+
+/// What the agent takes of a program that is as large as it was asked to be: the medians of a few times each.
+fn grown(admin: SocketAddr, size: &[String]) -> Done {
+    /// Shorter than the time to the first look of the agent's own at what grows.
+    const REST_TIME: Duration = Duration::from_secs(4);
+    const TIMES: usize = 7;
+    const PEER_TIMES: usize = 3;
+    const SCRAPES: usize = 200;
+    let cpu_ms = || cpu_ms_of_threads("heapline");
+    let host = grown::Host::of(size).ok_or("agent-on grown heap|stacks|threads SIZE")?;
+    rest(grown::SETTLE_TIME);
+    tell("rss_mib", memory_mib("VmRSS"));
+    let fill = livetable::fill().ok_or("no live table")?;
+    tell("stacks", fill.stacks.0 as f64);
+    tell("samples", fill.samples.0 as f64);
+    tell("lost", fill.lost as f64);
+    let before = cpu_ms();
+    rest(REST_TIME);
+    tell("rest_cpu_percent", (cpu_ms() - before) / milliseconds(REST_TIME) * 100.0);
+    let scrape = |_| {
+        let began = Instant::now();
+        http::get(admin, "/metrics").map(|_| began.elapsed())
+    };
+    let mut times = (0..SCRAPES).map(scrape).collect::<Result<Vec<_>, _>>()?;
+    tell("scrape_median_ms", milliseconds(quantile(&mut times, 0.5)));
+    tell("scrape_p99_ms", milliseconds(quantile(&mut times, 0.99)));
+    for (name, target) in [("look", "/culprits"), ("profile", HEAP)] {
+        // The first finds names.
+        tell(&format!("{name}_cold_ms"), timed(|| http::get(admin, target))?);
+        for _ in 0..TIMES {
+            let before = cpu_ms();
+            tell(&format!("{name}_ms"), timed(|| http::get(admin, target))?);
+            tell(&format!("{name}_cpu_ms"), cpu_ms() - before);
+        }
+    }
+    rest(grown::SETTLE_TIME);
+    tell("rss_after_mib", memory_mib("VmRSS"));
+    for _ in 0..PEER_TIMES {
+        tell("peer_ms", timed(dump)?);
+    }
+    drop(host);
     Ok(())
 }

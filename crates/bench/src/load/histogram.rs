@@ -32,6 +32,10 @@ impl Histogram {
         }
     }
 
+    pub(crate) fn count(&self) -> u64 {
+        self.total
+    }
+
     /// The latency that this share of all do not exceed.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         let wanted = ((self.total as f64 * share).ceil() as u64).max(1);

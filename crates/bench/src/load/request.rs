@@ -5,12 +5,15 @@ use std::io::{self, IoSlice, Write};
 use clap::ValueEnum;
 
 use super::Options;
+use super::s3::Signer;
 
 const BOUNDARY: &str = "----heapline-bench-7f3a9c51d2e84b60";
 /// A file repeats a pattern of this size.
 const PATTERN_BYTES: u64 = 8 << 20;
 /// Every upload has a name of its own: a server may not overwrite. Replaced by digits.
 const NAME: &str = "############";
+/// Replaced by the signature of the path that has the name.
+const SIGNATURE: &str = "$$$$$$$$$$$$";
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
@@ -20,10 +23,13 @@ pub(crate) enum Form {
     Put,
     /// `POST /files/` of tus 1.0, creation with the bytes
     Tus,
+    /// `PUT /files/<name>` of S3: an object of the bucket `files`, signed, the bytes unsigned
+    S3,
 }
 
 pub(crate) struct Request {
     head: String,
+    signer: Option<Signer>,
     pattern: Vec<u8>,
     file_bytes: u64,
     tail: String,
@@ -41,7 +47,7 @@ impl Request {
         });
         let pattern = words.flatten().take(options.bytes.min(PATTERN_BYTES) as usize).collect();
         let (line, fields, opening, tail) = match options.form {
-            Form::Put => (
+            Form::Put | Form::S3 => (
                 format!("PUT /files/{NAME}"),
                 "Content-Type: application/octet-stream".into(),
                 String::new(),
@@ -67,13 +73,18 @@ impl Request {
             ),
         };
         let length = opening.len() as u64 + options.bytes + tail.len() as u64;
+        let signer = (options.form == Form::S3).then(|| Signer::new(&options.token, options.to.to_string()));
+        let authorization = match &signer {
+            Some(signer) => signer.fields(SIGNATURE),
+            None => format!("Authorization: Bearer {}\r\n", options.token),
+        };
         let connection = if options.close { "Connection: close\r\n" } else { "" };
         let head = format!(
-            "{line} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{fields}\r\n{connection}\
+            "{line} HTTP/1.1\r\nHost: {}\r\n{authorization}{fields}\r\n{connection}\
              Content-Length: {length}\r\n\r\n{opening}",
-            options.to, options.token
+            options.to
         );
-        Self { head, pattern, file_bytes: options.bytes, tail }
+        Self { head, signer, pattern, file_bytes: options.bytes, tail }
     }
 
     /// Writes the upload of this number; `pause` is called behind each piece of the file.
@@ -84,7 +95,11 @@ impl Request {
         piece_bytes: u64,
         mut pause: impl FnMut(u64),
     ) -> io::Result<()> {
-        let head = self.head.replace(NAME, &format!("{number:012}"));
+        let name = format!("{number:012}");
+        let mut head = self.head.replace(NAME, &name);
+        if let Some(signer) = &self.signer {
+            head = head.replace(SIGNATURE, &signer.sign(&format!("/files/{name}")));
+        }
         let (mut opening, mut left) = (head.as_bytes(), self.file_bytes);
         loop {
             let piece = left.min(piece_bytes).min(self.pattern.len() as u64);

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::{Refusal, Reply, Service, reply};
 use crate::digest::{self, REPR_DIGEST};
-use crate::event::FileObject;
+use crate::event::{FileObject, path_of};
 use crate::store::repeats::{Answer, Claim, Turn, fingerprint};
 use crate::store::{Committer, Promised, Sealed, Store};
 
@@ -92,8 +92,41 @@ async fn commit_once(
     Ok(answer)
 }
 
+/// Commits files each of which is a request's, all in the calling thread: for requests without a key, where nothing is synced.
+/// Blocking.
+pub(super) fn commit_here(service: &Service, uploads: Vec<(Target, Vec<Sealed>)>) -> Vec<Result<Answer, Refusal>> {
+    let room = service.store.room();
+    let mut results = Vec::with_capacity(uploads.len());
+    let (mut forms, mut answers) = (Vec::with_capacity(uploads.len()), Vec::with_capacity(uploads.len()));
+    for (place, (target, sealed)) in uploads.into_iter().enumerate() {
+        let bytes = bytes_of(&sealed);
+        let refusal = match answer(target, &sealed) {
+            Some(answer) if room.quota_has(bytes) => {
+                forms.push(sealed);
+                answers.push((place, bytes, answer));
+                // Unless it is said that it was committed.
+                Refusal::Internal
+            }
+            Some(_) => Refusal::QuotaFull,
+            None => Refusal::NoFile,
+        };
+        results.push(Err(refusal));
+    }
+    for (result, (place, bytes, answer)) in service.committer.commit_here(forms).into_iter().zip(answers) {
+        results[place] = result.map_err(Refusal::from).map(|()| {
+            room.stored(bytes);
+            answer
+        });
+    }
+    results
+}
+
+fn bytes_of(sealed: &[Sealed]) -> u64 {
+    sealed.iter().map(|file| file.meta().bytes).sum()
+}
+
 async fn commit_all(store: &Store, committer: &Committer, sealed: Vec<Sealed>) -> Result<(), Refusal> {
-    let bytes = sealed.iter().map(|file| file.meta().bytes).sum();
+    let bytes = bytes_of(&sealed);
     if !store.room().quota_has(bytes) {
         return Err(Refusal::QuotaFull);
     }
@@ -103,7 +136,7 @@ async fn commit_all(store: &Store, committer: &Committer, sealed: Vec<Sealed>) -
 }
 
 /// What a 201 will say, made before the commit takes the files.
-pub(super) fn answer(target: Target, sealed: &[Sealed]) -> Option<Answer> {
+fn answer(target: Target, sealed: &[Sealed]) -> Option<Answer> {
     let first = sealed.first()?;
     let files: Vec<_> = sealed.iter().map(|file| FileObject::new(file.id(), file.meta())).collect();
     let sha256 = first.meta().sha256.as_ref().filter(|_| target == Target::File);
@@ -116,7 +149,7 @@ pub(super) fn answer(target: Target, sealed: &[Sealed]) -> Option<Answer> {
 pub(super) fn created(answer: Answer) -> Reply {
     let mut reply = reply::json_text(StatusCode::CREATED, "application/json", answer.body);
     let headers = reply.headers_mut();
-    if let Ok(location) = format!("/files/{}", answer.first).try_into() {
+    if let Ok(location) = path_of(&answer.first).try_into() {
         headers.insert(header::LOCATION, location);
     }
     if let Some(Ok(value)) = answer.repr_digest.map(TryInto::try_into) {

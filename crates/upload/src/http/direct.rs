@@ -13,6 +13,7 @@ mod together;
 mod transfer;
 
 use std::future::{pending, poll_fn};
+use std::net::TcpStream as StdTcpStream;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +27,7 @@ use hyper::header::{self, HeaderMap};
 use hyper::{Request, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -36,29 +37,36 @@ use super::{Refusal, Reply, Service};
 use crate::ledger::Permit;
 use crate::metrics::{InFlight, Outcome};
 use crate::spool::Threshold;
+use crate::store::Store;
 pub(crate) use together::Together;
-use transfer::{End, Lane, Transfer, Whole};
+use transfer::{Answered, End, Lane, Transfer, Whole};
 
 /// A body up to this is in hyper's first buffer before it could be taken over; an upload is admitted with as much.
 const SMALL_BODY_BYTES_MAX: u64 = 8 << 10;
 
 /// Uploads that threads read at the same time, for each core and in all: few, so that their buffers stay in the caches, and
-/// more than the cores, since a thread may wait for its client or the disk. The runtime's other threads are for small
-/// uploads, syncs and answers.
+/// more than the cores, since a thread may wait for its client or the disk; twice as many where files are synced, since to
+/// make or to write one then waits for the syncs of others. The runtime's other threads are for small uploads, syncs and
+/// answers.
 const LANES_A_CORE: usize = 8;
+const LANES_A_CORE_SYNCED: usize = 16;
 const LANES_MIN: usize = 16;
 const LANES_MAX: usize = 96;
 
 /// A refused body is read and dropped in pieces of this size.
 const DISCARD_BYTES: usize = 8 << 10;
 
+/// Whether the server is draining, to be asked; `None` where the connection is to end in any case.
+pub(crate) type Draining = Option<watch::Receiver<bool>>;
+
 /// Permits to read an upload on a thread.
 pub(crate) type Lanes = Arc<Semaphore>;
 
 /// The lanes of a server.
-pub(crate) fn lanes() -> Lanes {
+pub(crate) fn lanes(store: &Store) -> Lanes {
     let cores = available_parallelism().map_or(1, usize::from);
-    Arc::new(Semaphore::new((LANES_A_CORE * cores).clamp(LANES_MIN, LANES_MAX)))
+    let a_core = if store.seals_at_once() { LANES_A_CORE } else { LANES_A_CORE_SYNCED };
+    Arc::new(Semaphore::new((a_core * cores).clamp(LANES_MIN, LANES_MAX)))
 }
 
 /// An upload that hyper is to let go of, with all that it holds.
@@ -145,7 +153,7 @@ pub(crate) async fn serve(
     mut stream: TcpStream,
     mut rest: Bytes,
     upload: Box<Upload>,
-    may_go_on: impl Fn() -> bool,
+    draining: Draining,
 ) -> Option<(TcpStream, Bytes)> {
     let Upload { mut body, bytes, waits_for_continue, plan, ticket } = *upload;
     let Ticket { admitted, in_flight, memory: _memory } = ticket;
@@ -163,21 +171,33 @@ pub(crate) async fn serve(
         write(service, &mut stream, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
     }
 
-    let transfer = Transfer::new(Arc::clone(service), plan, early, left);
-    let Received { mut stream, beyond, outcome } = receive(lanes, stream, transfer).await?;
+    let mut transfer = Transfer::new(Arc::clone(service), plan, early, left);
+    let mut in_flight = Some(in_flight);
+    if !admitted.has_key() && service.store.seals_at_once() {
+        let in_flight = in_flight.take()?;
+        transfer = transfer.answered_by_its_thread(in_flight, draining.clone());
+    }
+    let Received { mut stream, beyond, in_flight: given_back, outcome } = receive(lanes, stream, transfer).await?;
     if rest.is_empty() {
         rest = beyond;
     }
     let outcome = match outcome {
-        Ok((target, sealed)) => stored::commit(service, admitted, target, sealed).await,
+        Ok(Done::Answered(Answered { unsent, goes_on })) => {
+            if !unsent.is_empty() {
+                write(service, &mut stream, &unsent).await?;
+            }
+            return goes_on.then_some((stream, rest));
+        }
+        Ok(Done::Received((target, sealed))) => stored::commit(service, admitted, target, sealed).await,
         Err(refusal) => Err(refusal),
     };
+    let in_flight = in_flight.or(given_back)?;
     match outcome {
         Ok(reply) => {
             in_flight.end(Outcome::Stored);
-            let go_on = may_go_on();
-            write(service, &mut stream, &answer::bytes(reply, go_on)).await?;
-            go_on.then_some((stream, rest))
+            let goes_on = goes_on(&draining);
+            write(service, &mut stream, &answer::bytes(reply, goes_on)).await?;
+            goes_on.then_some((stream, rest))
         }
         Err(refusal) => {
             in_flight.end(refusal.outcome());
@@ -196,7 +216,18 @@ pub(crate) async fn serve(
 struct Received {
     stream: TcpStream,
     beyond: Bytes,
-    outcome: Result<Whole, Refusal>,
+    /// Where its thread was to answer, and did not.
+    in_flight: Option<InFlight>,
+    outcome: Result<Done, Refusal>,
+}
+
+enum Done {
+    Received(Whole),
+    Answered(Answered),
+}
+
+fn goes_on(draining: &Draining) -> bool {
+    draining.as_ref().is_some_and(|draining| !*draining.borrow())
 }
 
 /// Stores a small body that is all there: with those that are there, too, unless the disk would have it wait for each.
@@ -238,18 +269,18 @@ async fn receive(lanes: &Lanes, stream: TcpStream, mut transfer: Transfer) -> Op
                 transfer.waited(began.elapsed());
                 continue;
             }
-            Ok(End::Whole(whole)) => {
-                let stream = TcpStream::from_std(turn.socket).ok()?;
-                let beyond = turn.transfer.into_beyond();
-                return Some(Received { stream, beyond, outcome: Ok(whole) });
-            }
-            Err(refusal) => {
-                let stream = TcpStream::from_std(turn.socket).ok()?;
-                return Some(Received { stream, beyond: Bytes::new(), outcome: Err(refusal) });
-            }
+            Ok(End::Whole(whole)) => return received(turn.socket, turn.transfer, Ok(Done::Received(whole))),
+            Ok(End::Answered(answered)) => return received(turn.socket, turn.transfer, Ok(Done::Answered(answered))),
+            Err(refusal) => return received(turn.socket, turn.transfer, Err(refusal)),
         }
         transfer = turn.transfer;
     }
+}
+
+fn received(socket: StdTcpStream, transfer: Transfer, outcome: Result<Done, Refusal>) -> Option<Received> {
+    let stream = TcpStream::from_std(socket).ok()?;
+    let (beyond, in_flight) = transfer.into_parts();
+    Some(Received { stream, beyond, in_flight, outcome })
 }
 
 /// What a form or a raw file holds of Content-Length, where hyper need not read it.

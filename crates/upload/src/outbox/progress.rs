@@ -27,6 +27,8 @@ struct State {
     deserted: bool,
     /// The last form found no room in the journal, and nothing was delivered since.
     full: bool,
+    /// Threads that wait for a change: without one, to tell of it would be a system call for nobody.
+    waiting: usize,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,7 @@ impl Progress {
             stuck: false,
             deserted: false,
             full: false,
+            waiting: 0,
         };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -154,13 +157,21 @@ impl Progress {
 
     fn wait_while(&self, condition: impl Fn(&State) -> bool, until: Instant) -> MutexGuard<'_, State> {
         let timeout = until.saturating_duration_since(Instant::now());
-        let waited = self.changed.wait_timeout_while(self.locked(), timeout, |state| condition(state));
-        waited.unwrap_or_else(PoisonError::into_inner).0
+        let mut state = self.locked();
+        state.waiting += 1;
+        let waited = self.changed.wait_timeout_while(state, timeout, |state| condition(state));
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.waiting -= 1;
+        state
     }
 
     fn update(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.locked());
-        self.changed.notify_all();
+        let mut state = self.locked();
+        change(&mut state);
+        if state.waiting > 0 {
+            drop(state);
+            self.changed.notify_all();
+        }
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {

@@ -1,4 +1,5 @@
-//! Commits forms, all or none, many at a time: one thread, one journal write and two syncs for whatever waits.
+//! Commits forms, all or none, many at a time: one thread, one journal write and two syncs for whatever waits. Where
+//! nothing is synced, whoever has forms to commit may do it in the thread's place.
 //!
 //! 1. names of the sealed files: fsync `spool/`, and before it `files/` where the names of a batch before are not synced
 //!    there: a power cut must not keep that a name left the one and lose that it came to the other;
@@ -16,15 +17,15 @@
 mod handover;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
 pub use handover::{CommitError, Committer};
-use handover::{Form, Group, Request, answer};
+use handover::{Form, Request, Waiting, answer};
 
 use super::{Directory, Sealed};
 use crate::event::Event;
@@ -51,6 +52,7 @@ struct Unfinished {
 }
 
 /// Where events go once their files are visible.
+#[derive(Debug)]
 pub(super) enum Sink {
     /// Written at once, so the cursor follows the journal.
     EventLog(EventLog, Cursor),
@@ -58,7 +60,8 @@ pub(super) enum Sink {
     Publisher,
 }
 
-/// The committer thread's state.
+/// What there is to commit with: the committer thread's, and for a moment that of those who take its place.
+#[derive(Debug)]
 pub(super) struct Commits {
     directory: Arc<Directory>,
     journal: Journal,
@@ -74,81 +77,122 @@ pub(super) struct Commits {
     unsettled_since: Option<Instant>,
     /// An append could not be taken back: what the journal holds is unknown until the next start.
     uncertain: bool,
+    /// The thread has ended: nothing more is committed.
+    stopped: bool,
 }
 
 /// Starts the committer thread.
 pub(super) fn start(commits: Commits) -> io::Result<(Committer, JoinHandle<()>)> {
-    let (committer, queue) = Committer::to_thread();
-    let thread = std::thread::Builder::new().name("store-commit".into()).spawn(move || commits.run(&queue))?;
+    let commits = Arc::new(Mutex::new(commits));
+    let (committer, queue) = Committer::to_thread(&commits);
+    let thread = std::thread::Builder::new().name("store-commit".into()).spawn(move || run(&commits, &queue))?;
     Ok((committer, thread))
+}
+
+fn run(commits: &Mutex<Commits>, queue: &Receiver<Request>) {
+    // A panic of somebody else's ends this thread, too, and is noticed by that.
+    let Ok(progress) = commits.lock().map(|commits| Arc::clone(&commits.progress)) else { return };
+    let _duty = progress.on_duty();
+    let mut stopping = false;
+    while !stopping {
+        let Ok(wait_max) = commits.lock().map(|commits| commits.wait_max()) else { return };
+        let first = match wait_max {
+            Some(wait_max) => queue.recv_timeout(wait_max),
+            None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        let Ok(mut commits) = commits.lock() else { return };
+        match first {
+            Ok(Request::Commit(form)) => stopping = commits.commit_with_those_waiting(form, queue),
+            Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => stopping = true,
+            // Its turn is after a while.
+            Ok(Request::Look) => {}
+            // A failure was logged when it began.
+            Err(RecvTimeoutError::Timeout) => drop(commits.finish().and_then(|()| commits.settle())),
+        }
+    }
+    let Ok(mut commits) = commits.lock() else { return };
+    while let Ok(request) = queue.try_recv() {
+        if let Request::Commit(form) = request {
+            commits.commit_with_those_waiting(form, queue);
+        }
+    }
+    if let Err(error) = commits.settle() {
+        warn!(%error, "renames and events are not synced; the next start does it");
+    }
+    commits.stopped = true;
 }
 
 impl Commits {
     pub(super) fn new(directory: &Arc<Directory>, journal: Journal, sink: Sink, progress: &Arc<Progress>) -> Self {
         let (directory, progress) = (Arc::clone(directory), Arc::clone(progress));
         let (unfinished, records, settled_to) = (Vec::new(), Vec::new(), journal.next_seq());
-        let (unsettled_since, uncertain) = (None, false);
-        Self { directory, journal, sink, progress, unfinished, records, settled_to, unsettled_since, uncertain }
+        let (unsettled_since, uncertain, stopped) = (None, false, false);
+        Self {
+            directory,
+            journal,
+            sink,
+            progress,
+            unfinished,
+            records,
+            settled_to,
+            unsettled_since,
+            uncertain,
+            stopped,
+        }
     }
 
-    fn run(mut self, queue: &Receiver<Request>) {
-        let _duty = self.progress.on_duty();
-        let mut stopping = false;
-        while !stopping {
-            let first = match self.unsettled_since {
-                _ if !self.unfinished.is_empty() || self.progress.is_stuck() => queue.recv_timeout(RETRY_INTERVAL),
-                Some(_) => queue.recv_timeout(SETTLE_LULL),
-                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            match first {
-                Ok(Request::Commit(group)) => stopping = self.commit_with_those_waiting(group, queue),
-                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => stopping = true,
-                // A failure was logged when it began.
-                Err(RecvTimeoutError::Timeout) => drop(self.finish().and_then(|()| self.settle())),
-            }
+    /// How long the thread may wait for a form before something else is to be done.
+    fn wait_max(&self) -> Option<Duration> {
+        match self.unsettled_since {
+            _ if self.has_work_left() => Some(RETRY_INTERVAL),
+            Some(_) => Some(SETTLE_LULL),
+            None => None,
         }
-        while let Ok(Request::Commit(group)) = queue.try_recv() {
-            self.commit_with_those_waiting(group, queue);
-        }
-        if let Err(error) = self.settle() {
-            warn!(%error, "renames and events are not synced; the next start does it");
-        }
+    }
+
+    /// Whether something failed that is to be tried again.
+    fn has_work_left(&self) -> bool {
+        !self.unfinished.is_empty() || self.progress.is_stuck()
     }
 
     /// Commits a batch; `true` where the wish to stop was among what waited.
-    fn commit_with_those_waiting(&mut self, first: Group, queue: &Receiver<Request>) -> bool {
+    fn commit_with_those_waiting(&mut self, first: Waiting, queue: &Receiver<Request>) -> bool {
         let mut stopping = false;
-        let mut files = first.files_count();
+        let mut files = first.form.files.len();
         let mut batch = vec![first];
         while files < BATCH_FILES {
             match queue.try_recv() {
-                Ok(Request::Commit(group)) => {
-                    files += group.files_count();
-                    batch.push(group);
+                Ok(Request::Commit(waiting)) => {
+                    files += waiting.form.files.len();
+                    batch.push(waiting);
                 }
                 Ok(Request::Stop) => stopping = true,
+                Ok(Request::Look) => {}
                 Err(_) => break,
             }
         }
-        self.commit(batch);
+        let result = self.commit(&mut batch.iter_mut().map(|waiting| &mut waiting.form).collect::<Vec<_>>());
+        answer(batch, &result);
         stopping
     }
 
-    fn commit(&mut self, mut batch: Vec<Group>) {
-        if let Err(error) = self.ready_for_more() {
-            return answer(batch, &Err(CommitError::new(error)));
+    /// What is said to all forms but those that were refused by themselves.
+    fn commit(&mut self, forms: &mut [&mut Form]) -> Result<(), CommitError> {
+        if self.stopped {
+            return Err(CommitError::stopped());
         }
+        self.ready_for_more().map_err(CommitError::new)?;
         let (mut records, mut end) = (std::mem::take(&mut self.records), self.journal.next_seq());
         records.clear();
         let mut files = Vec::new();
-        for form in batch.iter_mut().flat_map(|group| &mut group.forms) {
+        for form in &mut *forms {
             form.refused = self.add_record(form, &mut end, &mut records, &mut files).err();
         }
-        let result = if files.is_empty() { Ok(()) } else { self.append_and_finish(&mut batch, &records, end, files) };
+        let result = if files.is_empty() { Ok(()) } else { self.append_and_finish(forms, &records, end, files) };
         if records.capacity() <= RECORDS_KEPT_BYTES_MAX {
             self.records = records;
         }
-        answer(batch, &result.map_err(CommitError::new));
+        result.map_err(CommitError::new)
     }
 
     fn ready_for_more(&mut self) -> io::Result<()> {
@@ -192,7 +236,7 @@ impl Commits {
 
     fn append_and_finish(
         &mut self,
-        batch: &mut [Group],
+        forms: &mut [&mut Form],
         records: &[u8],
         end: u64,
         files: Vec<Unfinished>,
@@ -200,8 +244,8 @@ impl Commits {
         let appended = self.journal.append(records, end);
         let uncertain = appended.as_ref().is_err_and(|error| error.uncertain);
         if appended.is_ok() || uncertain {
-            let forms = batch.iter_mut().flat_map(|group| &mut group.forms).filter(|form| form.refused.is_none());
-            forms.flat_map(|form| &mut form.files).for_each(Sealed::disarm);
+            let committed = forms.iter_mut().filter(|form| form.refused.is_none());
+            committed.flat_map(|form| &mut form.files).for_each(Sealed::disarm);
         }
         if let Err(failed) = appended {
             if uncertain {

@@ -17,6 +17,8 @@ use super::FileId;
 pub(super) const XATTR_BYTES_MAX: usize = 2048;
 /// A field name and a content type fill a part's head (16 KiB) at most; escaped as JSON, six times that.
 const META_BYTES_MAX: u64 = 256 * 1024;
+/// What metadata takes, but for long names.
+const JSON_BYTES: usize = 256;
 const XATTR_NAME: &str = "user.heapline";
 
 /// What is known of a stored file beside its bytes.
@@ -49,7 +51,8 @@ pub(super) fn write(
     meta: &FileMeta,
     sync: impl FnOnce(&File) -> io::Result<()>,
 ) -> io::Result<bool> {
-    let json = serde_json::to_vec(meta)?;
+    let mut json = Vec::with_capacity(JSON_BYTES);
+    serde_json::to_writer(&mut json, meta)?;
     if json.len() <= xattr_bytes_max {
         match rustix::fs::fsetxattr(file, XATTR_NAME, &json, XattrFlags::empty()) {
             Ok(()) => return Ok(false),

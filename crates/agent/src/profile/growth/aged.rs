@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::{AGE_MIN, WINDOW_MIN, Walked, cohort, keep, name, see, survivors};
 use crate::culprit::{Moment, Patience, Ranking, Report, rank};
 use crate::jemalloc::prof;
-use crate::profile::profiler::{ProfileError, Profiler, Workshop};
+use crate::profile::profiler::{Profiler, Workshop};
+use crate::profile::refusal::ProfileError;
 
 impl Profiler {
     /// What grew over the last `since` and has lived for `min_age`. The window ends `min_age` ago. There is no wait: whoever

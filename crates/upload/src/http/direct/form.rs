@@ -66,6 +66,14 @@ impl FormFiles {
         Ok(())
     }
 
+    /// Written of the file that is open.
+    pub(super) fn file_bytes(&self) -> u64 {
+        match &self.part {
+            Some(OpenPart::File { sink, .. }) => sink.as_ref().as_ref().map_or(0, Sink::bytes),
+            _ => 0,
+        }
+    }
+
     /// Seals what there is. For when the body is whole.
     pub(super) fn finish(mut self) -> Result<Vec<Sealed>, Refusal> {
         self.parser.end_of_input()?;

@@ -1,5 +1,5 @@
-//! Small uploads that come at the same time are stored together: a hand-over to a blocking thread and one to the
-//! committer cost more than a file of 4 KiB does.
+//! Small uploads that come at the same time are stored together, by one blocking thread that commits them, too: a
+//! hand-over costs more than a file of 4 KiB does.
 //!
 //! Who comes while a group is stored waits for the next. So a group is as large as the load makes it, and a lone upload
 //! waits for nobody.
@@ -7,13 +7,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::{spawn_blocking, yield_now};
 
 use super::transfer::Transfer;
 use crate::http::answer;
 use crate::http::{Refusal, Service};
-use crate::store::Sealed;
 use crate::store::repeats::Answer;
 
 /// Uploads stored in one go: what comes late waits for no more than these.
@@ -36,16 +36,11 @@ struct Waiting {
 
 struct Small {
     transfer: Transfer,
-    done: oneshot::Sender<Result<Answer, Refusal>>,
+    done: Done,
 }
 
-/// An upload whose files are written, and what is to be said of it.
-struct Written {
-    files: Vec<Sealed>,
-    bytes: u64,
-    answer: Answer,
-    done: oneshot::Sender<Result<Answer, Refusal>>,
-}
+/// Who waits for an upload.
+type Done = oneshot::Sender<Result<Answer, Refusal>>;
 
 impl Together {
     /// Stores and commits a body of which nothing is left to be received. Where the caller goes away, it may be stored
@@ -57,12 +52,30 @@ impl Together {
             drop(tokio::spawn(async move {
                 // Those whose bodies are here already come along.
                 yield_now().await;
-                while let Some(group) = together.next_group() {
-                    store_group(&service, group).await;
-                }
+                together.store_waiting(service).await;
             }));
         }
         told.await.unwrap_or(Err(Refusal::Internal))
+    }
+
+    /// Stores group after group on one thread, until nothing waits.
+    async fn store_waiting(self, service: Arc<Service>) {
+        loop {
+            let (together, service) = (self.clone(), Arc::clone(&service));
+            let stored = spawn_blocking(move || {
+                let runtime = Handle::current();
+                while let Some(group) = together.next_group() {
+                    let results = store_all(&service, group);
+                    // From a worker, to wake those who wait is a matter of its own queue.
+                    drop(runtime.spawn(async move { results.into_iter().for_each(tell) }));
+                }
+            });
+            match stored.await {
+                // All of that group are told by their lost senders.
+                Err(error) if error.is_panic() => tracing::error!(%error, "a group of uploads is lost"),
+                _ => return,
+            }
+        }
     }
 
     /// `true` where nobody will come for it yet.
@@ -90,53 +103,24 @@ impl Together {
     }
 }
 
-/// Tells each of the group what came of it.
-async fn store_group(service: &Arc<Service>, group: Vec<Small>) {
-    let written = spawn_blocking(move || group.into_iter().filter_map(Small::write).collect::<Vec<_>>()).await;
-    // After a panic all are told by their lost senders.
-    let Ok(written) = written.inspect_err(|error| tracing::error!(%error, "a group of uploads is lost")) else {
-        return;
-    };
-    let (mut forms, mut waiting) = (Vec::with_capacity(written.len()), Vec::with_capacity(written.len()));
-    for Written { files, bytes, answer, done } in written {
-        if service.store.room().quota_has(bytes) {
-            forms.push(files);
-            waiting.push((bytes, answer, done));
-        } else {
-            let _ = done.send(Err(Refusal::QuotaFull));
-        }
-    }
-    let results = service.committer.commit_each(forms).await;
-    for (result, (bytes, answer, done)) in results.into_iter().zip(waiting) {
-        let stored = result.map(|()| {
-            service.store.room().stored(bytes);
-            answer
-        });
-        // A client that went away is not told.
-        let _ = done.send(stored.map_err(Refusal::from));
-    }
+/// A client that went away is not told.
+fn tell((done, result): (Done, Result<Answer, Refusal>)) {
+    let _ = done.send(result);
 }
 
-impl Small {
-    /// `None` where nobody waits for it, or where its end is told already. Blocking.
-    fn write(self) -> Option<Written> {
-        let Self { transfer, done } = self;
-        if done.is_closed() {
-            return None;
-        }
-        let sealed = transfer.store().and_then(|(target, files)| {
-            let answer = answer::answer(target, &files).ok_or(Refusal::NoFile)?;
-            Ok((files, answer))
-        });
-        match sealed {
-            Ok((files, answer)) => {
-                let bytes = files.iter().map(|file| file.meta().bytes).sum();
-                Some(Written { files, bytes, answer, done })
+/// Blocking.
+fn store_all(service: &Service, group: Vec<Small>) -> Vec<(Done, Result<Answer, Refusal>)> {
+    let mut results = Vec::with_capacity(group.len());
+    let (mut uploads, mut waiting) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
+    for Small { transfer, done } in group.into_iter().filter(|small| !small.done.is_closed()) {
+        match transfer.store() {
+            Ok(whole) => {
+                uploads.push(whole);
+                waiting.push(done);
             }
-            Err(refusal) => {
-                let _ = done.send(Err(refusal));
-                None
-            }
+            Err(refusal) => results.push((done, Err(refusal))),
         }
     }
+    results.extend(waiting.into_iter().zip(answer::commit_here(service, uploads)));
+    results
 }

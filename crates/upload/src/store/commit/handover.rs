@@ -1,16 +1,19 @@
 //! What callers of the committer see of it: forms in, results out.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::Commits;
 use crate::store::bucket::{BucketCommitter, BucketError};
 use crate::store::{Sealed, is_no_space};
 
 /// Forms that may wait for the committer; further callers wait their turn without a place in memory.
 const WAITING_FORMS_MAX: usize = 1024;
+/// A wish to stop and a wish to look.
+const OTHER_REQUESTS_MAX: usize = 2;
 
 /// Why a form was not committed, or cannot be said to be.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -50,10 +53,12 @@ pub struct Committer {
 
 #[derive(Debug, Clone)]
 enum Route {
-    /// To the thread that commits to a directory.
+    /// To the thread that commits to a directory, or in its place.
     Thread {
         requests: SyncSender<Request>,
         room: Arc<Semaphore>,
+        /// Gone with the thread.
+        commits: Weak<Mutex<Commits>>,
     },
     Bucket(BucketCommitter),
 }
@@ -64,10 +69,10 @@ impl Committer {
     }
 
     /// With the thread's end of the queue.
-    pub(super) fn to_thread() -> (Self, Receiver<Request>) {
-        let (requests, queue) = sync_channel(WAITING_FORMS_MAX + 1);
-        let route = Route::Thread { requests, room: Arc::new(Semaphore::new(WAITING_FORMS_MAX)) };
-        (Self { route }, queue)
+    pub(super) fn to_thread(commits: &Arc<Mutex<Commits>>) -> (Self, Receiver<Request>) {
+        let (requests, queue) = sync_channel(WAITING_FORMS_MAX + OTHER_REQUESTS_MAX);
+        let room = Arc::new(Semaphore::new(WAITING_FORMS_MAX));
+        (Self { route: Route::Thread { requests, room, commits: Arc::downgrade(commits) } }, queue)
     }
 
     /// Commits the files of one form, all or none. When this returns `Ok`, they are durable and visible, and their
@@ -81,36 +86,38 @@ impl Committer {
             return Ok(());
         }
         match &self.route {
-            Route::Thread { requests, room } => {
-                let results = commit_on_thread(requests, room, vec![files]).await?;
-                results.into_iter().next().unwrap_or_else(|| Err(CommitError::stopped()))
-            }
+            Route::Thread { requests, room, .. } => commit_on_thread(requests, room, files).await,
             Route::Bucket(bucket) => bucket.commit(files).await,
         }
     }
 
-    /// As [`commit`](Self::commit) for each of a few forms, each with a result of its own, by one hand-over for all.
-    pub(crate) async fn commit_each(&self, forms: Vec<Vec<Sealed>>) -> Vec<Result<(), CommitError>> {
+    /// As [`commit`](Self::commit) for each of a few forms, each with a result of its own, by the calling thread: a hand-over
+    /// costs more than a commit that waits for no sync. Blocking; not for a bucket.
+    pub(crate) fn commit_here(&self, forms: Vec<Vec<Sealed>>) -> Vec<Result<(), CommitError>> {
         let count = forms.len();
-        match &self.route {
-            Route::Thread { requests, room } if count <= WAITING_FORMS_MAX => {
-                let results = commit_on_thread(requests, room, forms).await;
-                results.unwrap_or_else(|error| vec![Err(error); count])
+        let refused = || vec![Err(CommitError::stopped()); count];
+        let Route::Thread { requests, commits, .. } = &self.route else { return refused() };
+        let Some(commits) = commits.upgrade() else { return refused() };
+        let mut forms: Vec<_> = forms.into_iter().map(Form::new).collect();
+        let (result, needs_the_thread) = match commits.lock() {
+            Ok(mut commits) => {
+                let result = commits.commit(&mut forms.iter_mut().collect::<Vec<_>>());
+                (result, commits.has_work_left())
             }
-            _ => {
-                let mut results = Vec::with_capacity(count);
-                for files in forms {
-                    results.push(self.commit(files).await);
-                }
-                results
-            }
+            // Somebody panicked half-way: nobody knows how far.
+            Err(_poisoned) => (Err(CommitError::stopped()), true),
+        };
+        if needs_the_thread {
+            // No room means that it has enough to wake up for.
+            let _ = requests.try_send(Request::Look);
         }
+        results(forms, &result)
     }
 
     /// Lets the thread finish what waits, then end. Blocking.
     pub(crate) fn stop(&self) {
         match &self.route {
-            Route::Thread { requests, room } => {
+            Route::Thread { requests, room, .. } => {
                 room.close();
                 // An error means that it has ended already.
                 let _ = requests.send(Request::Stop);
@@ -120,33 +127,32 @@ impl Committer {
     }
 }
 
-/// A result for each form, or an error for all.
 async fn commit_on_thread(
     requests: &SyncSender<Request>,
     room: &Arc<Semaphore>,
-    forms: Vec<Vec<Sealed>>,
-) -> Result<Vec<Result<(), CommitError>>, CommitError> {
-    let places = u32::try_from(forms.len()).map_err(|_| CommitError::stopped())?;
-    let room = Arc::clone(room).acquire_many_owned(places).await.map_err(|_| CommitError::stopped())?;
+    files: Vec<Sealed>,
+) -> Result<(), CommitError> {
+    let room = Arc::clone(room).acquire_owned().await.map_err(|_| CommitError::stopped())?;
     let (answer, answered) = oneshot::channel();
-    let forms = forms.into_iter().map(|files| Form { files, refused: None }).collect();
     // Does not block: there are as many places as permits.
-    let request = Request::Commit(Group { forms, answer, _room: room });
+    let request = Request::Commit(Waiting { form: Form::new(files), answer, _room: room });
     requests.send(request).map_err(|_| CommitError::stopped())?;
-    answered.await.map_err(|_| CommitError::stopped())
+    answered.await.map_err(|_| CommitError::stopped())?
 }
 
 #[derive(Debug)]
 pub(super) enum Request {
-    Commit(Group),
+    Commit(Waiting),
+    /// Something is left to be done again.
+    Look,
     Stop,
 }
 
-/// Forms that came together and are answered together.
+/// A form whose caller waits.
 #[derive(Debug)]
-pub(super) struct Group {
-    pub(super) forms: Vec<Form>,
-    answer: oneshot::Sender<Vec<Result<(), CommitError>>>,
+pub(super) struct Waiting {
+    pub(super) form: Form,
+    answer: oneshot::Sender<Result<(), CommitError>>,
     _room: OwnedSemaphorePermit,
 }
 
@@ -157,19 +163,25 @@ pub(super) struct Form {
     pub(super) refused: Option<CommitError>,
 }
 
-impl Group {
-    pub(super) fn files_count(&self) -> usize {
-        self.forms.iter().map(|form| form.files.len()).sum()
+impl Form {
+    fn new(files: Vec<Sealed>) -> Self {
+        Self { files, refused: None }
+    }
+
+    /// Files that are still armed are removed here, behind their form's failure.
+    fn result(self, of_batch: &Result<(), CommitError>) -> Result<(), CommitError> {
+        drop(self.files);
+        self.refused.map_or_else(|| of_batch.clone(), Err)
     }
 }
 
-/// Callers that went away are not told; files still armed are removed here, behind their form's failure.
-pub(super) fn answer(batch: Vec<Group>, result: &Result<(), CommitError>) {
-    for group in batch {
-        let results = group.forms.into_iter().map(|form| {
-            drop(form.files);
-            form.refused.map_or_else(|| result.clone(), Err)
-        });
-        let _ = group.answer.send(results.collect());
+fn results(forms: Vec<Form>, of_batch: &Result<(), CommitError>) -> Vec<Result<(), CommitError>> {
+    forms.into_iter().map(|form| form.result(of_batch)).collect()
+}
+
+/// Callers that went away are not told.
+pub(super) fn answer(batch: Vec<Waiting>, result: &Result<(), CommitError>) {
+    for Waiting { form, answer, _room } in batch {
+        let _ = answer.send(form.result(result));
     }
 }
