@@ -2,6 +2,7 @@
 
 mod daily;
 mod fills;
+mod plain;
 mod rivals;
 mod shape;
 mod signs;

@@ -14,6 +14,9 @@ const TEXT: &str = include_str!("weights.txt");
 /// Log-odds from which on signs are a climb.
 pub(super) const TELLING: f64 = 2.6;
 
+/// The same where something healthy is likely that the signs say little of.
+pub(super) const CERTAIN: f64 = 4.2;
+
 static TREES: LazyLock<Trees> = LazyLock::new(|| Trees::read(TEXT).unwrap_or_default());
 
 /// How much the signs speak for a climb: a log-odds.

@@ -1,5 +1,6 @@
 //! One look at a window: whether what it shows is a climb.
 
+use super::plain;
 use super::shape::{self, Shape};
 use super::signs::{Rise, Signs};
 use super::weights;
@@ -93,8 +94,10 @@ impl Look {
 
     /// The slope where the window shows a climb.
     pub(super) fn climbs(&self, history: &History, series: Series, since: f64, limit_bytes: f64) -> Option<Estimate> {
-        let Found { log_odds, line, .. } = self.weigh(history, series, since, limit_bytes)?;
-        (log_odds >= weights::TELLING).then_some(line)
+        let Found { signs, log_odds, line } = self.weigh(history, series, since, limit_bytes)?;
+        let is_rocket = self.seconds < SLOW_SECONDS_MIN;
+        let told = log_odds >= if plain::may_be_a_day(&signs) { weights::CERTAIN } else { weights::TELLING };
+        (told || (is_rocket && plain::is_rocket(&signs))).then_some(line)
     }
 
     /// What there is to weigh, and the line with its bounds.
