@@ -73,7 +73,7 @@ fn the_api_is_the_same_and_a_form_is_whole() -> Outcome {
     assert_eq!(delete(&server, &id)?.status, 204);
     assert_eq!(delete(&server, &id)?.status, 404);
     assert_eq!(get(&server, &id, &[])?.status, 404);
-    assert_eq!(s3.unfinished_parts()?, 0);
+    assert_eq!(s3.unfinished_parts()?, [""; 0]);
     eventually("nothing stays on the machine", NOTICE_LIMIT, || spooled(&server).filter(|files| *files == 0));
     Ok(())
 }
@@ -99,15 +99,20 @@ fn a_wrong_key_and_a_missing_bucket_end_the_start_with_a_line() -> Outcome {
 }
 
 /// A server that is killed while it sends leaves parts that nobody sees and that its next start removes.
+///
+/// Once the next process aborted the uploads of the one before while the store was still at a part of one: the part came
+/// into being behind the abort, in an upload that no listing showed any more, and stayed for good. So the store hangs in
+/// every other round: it works off what the dead process asked of it beside what the new one does.
 #[test]
 fn what_was_acknowledged_survives_kills_and_nothing_torn_is_visible() -> Outcome {
-    let Some(s3) = started("bucket::what_was_acknowledged_survives_kills_and_nothing_torn_is_visible") else {
+    let Some(mut s3) = started("bucket::what_was_acknowledged_survives_kills_and_nothing_torn_is_visible") else {
         return Ok(());
     };
     let mut server = server(s3.address())?;
     let acknowledged = Mutex::new(Vec::new());
-    for round in 0..5_u64 {
+    for round in 0..6_u64 {
         let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (hangs, mut started) = (round % 2 == 1, Ok(()));
         thread::scope(|scope| {
             for client in 0..4 {
                 let (stop, answered, acknowledged, listen) = (&stop, &answered, &acknowledged, server.listen());
@@ -132,15 +137,28 @@ fn what_was_acknowledged_survives_kills_and_nothing_torn_is_visible() -> Outcome
             }
             eventually("uploads are answered", NOTICE_LIMIT, || (answered.load(Ordering::Relaxed) > 2).then_some(()));
             deadline::pace(Instant::now() + Duration::from_millis(61 * round), || false);
+            if hangs {
+                s3.pause();
+                deadline::pace(Instant::now() + Duration::from_millis(200), || false);
+            }
             server.kill();
             stop.store(true, Ordering::Relaxed);
+            let resumed = scope.spawn(|| {
+                deadline::pace(Instant::now() + Duration::from_millis(300), || !hangs);
+                s3.resume();
+            });
+            started = server.start_again();
+            drop(resumed);
         });
-        server.start_again()?;
+        started?;
     }
-    eventually("the dead process's uploads are gone", NOTICE_LIMIT, || {
-        let records = s3.keys().ok()?.iter().filter(|key| key.contains("/outbox/")).count();
-        (s3.unfinished_parts().ok()? == 0 && records == 0).then_some(())
+    let mut left = Vec::new();
+    let gone = deadline::poll(NOTICE_LIMIT, || {
+        left = s3.unfinished_parts().ok()?;
+        left.extend(s3.keys().ok()?.into_iter().filter(|key| key.contains("/outbox/")));
+        left.is_empty().then_some(())
     });
+    assert!(gone.is_some(), "the dead process's uploads are not gone: {left:?}");
     let acknowledged = acknowledged.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (id, sha256) in &acknowledged {
         let answer = get(&server, id, &[])?;
@@ -201,7 +219,7 @@ fn a_store_that_is_away_is_said_and_its_return_is_noticed() -> Outcome {
     assert_eq!(get(&server, &before, &[])?.body, b"before");
     assert_eq!(put(&server, "after", b"after")?.status, 201);
     eventually("nothing is left of what was refused", NOTICE_LIMIT, || {
-        (s3.unfinished_parts().ok()? == 0).then_some(())
+        (s3.unfinished_parts().ok()?.is_empty()).then_some(())
     });
 
     // Hung for a while: the upload waits, and is stored once it goes on.
@@ -243,7 +261,7 @@ fn a_spoiled_way_to_the_store_stores_nothing_wrong() -> Outcome {
     assert_eq!(get(&server, &good, &[])?.body, content);
     let files = |s3: &S3| Some(s3.keys().ok()?.iter().filter(|key| key.contains("/files/")).count());
     eventually("the two good files and nothing else", NOTICE_LIMIT, || {
-        (files(&s3)? == 2 && s3.unfinished_parts().ok()? == 0).then_some(())
+        (files(&s3)? == 2 && s3.unfinished_parts().ok()?.is_empty()).then_some(())
     });
     Ok(())
 }

@@ -114,10 +114,14 @@ impl S3 {
         fs::read(self.bucket().join(key))
     }
 
-    /// How many parts of unfinished uploads there are.
-    pub fn unfinished_parts(&self) -> io::Result<usize> {
+    /// The parts of unfinished uploads, below the store's own directory for them.
+    pub fn unfinished_parts(&self) -> io::Result<Vec<String>> {
         let staged = self.bucket().join(".sgwtmp/multipart");
-        if staged.exists() { Ok(files_below(&staged)?.len()) } else { Ok(0) }
+        let parts = files_below(&staged)?;
+        Ok(parts
+            .iter()
+            .filter_map(|part| Some(part.strip_prefix(&staged).ok()?.to_string_lossy().into_owned()))
+            .collect())
     }
 
     fn bucket(&self) -> PathBuf {

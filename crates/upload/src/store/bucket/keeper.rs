@@ -30,8 +30,11 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(48 * 3600);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// One of 256 shards of old keys is swept at a time: all of them in 21 hours.
 const KEYS_SWEEP_INTERVAL: Duration = Duration::from_secs(300);
-/// What is left is swept twice, a beat apart: the store may still be at a request of the dead process.
-const LEFT_SWEEPS: u32 = 2;
+/// Rounds, a beat apart, in which what an earlier process left is cleared away. The store may still be at that process's
+/// requests: a record may appear after the first look for one, and its uploads are not to be aborted.
+const LEFT_ROUNDS: u32 = 3;
+/// The first of them that aborts uploads.
+const LEFT_SWEEPS_FROM: u32 = 1;
 /// Servers that are watched, and records of one lost server that are taken over in one go.
 pub(super) const SERVERS_MAX: usize = 1_000;
 const ADOPTED_AT_ONCE: usize = 1_000;
@@ -45,12 +48,13 @@ pub(in crate::store) struct Keeper {
     left: Left,
     /// Ids that begin with this process are later.
     started: FileId,
-    recovered: bool,
+    /// Forms of an earlier process that this one has seen through.
+    finished: HashSet<FileId>,
     signs: HashMap<FileId, Sign>,
     adopted: HashSet<Path>,
     swept: Option<Instant>,
-    /// Sweeps of what was left, so far.
-    left_swept: u32,
+    /// Rounds without a failure, up to [`LEFT_ROUNDS`].
+    left_rounds: u32,
     keys_swept: Instant,
     keys_shard: u64,
     away: bool,
@@ -86,11 +90,11 @@ impl Keeper {
             claims: Arc::clone(claims),
             left,
             started: FileId::from_parts(now, [0; 10]),
-            recovered: false,
+            finished: HashSet::new(),
             signs: HashMap::new(),
             adopted: HashSet::new(),
             swept: None,
-            left_swept: 0,
+            left_rounds: 0,
             keys_swept: Instant::now(),
             // Servers that start one after another begin at different ones.
             keys_shard: now,
@@ -129,14 +133,16 @@ impl Keeper {
 
     async fn round(&mut self) -> Result<(), StoreError> {
         self.beat().await?;
-        if !self.recovered {
+        let is_clearing = self.left_rounds < LEFT_ROUNDS;
+        if is_clearing {
             self.finish_own().await?;
         }
         self.shared.settle_unsure().await?;
         self.shared.abort_leftovers().await;
         self.claims.settle().await;
         self.adopt().await?;
-        if self.left_swept < LEFT_SWEEPS || self.swept.is_none_or(|at| at.elapsed() >= SWEEP_INTERVAL) {
+        let is_due = self.swept.is_none_or(|at| at.elapsed() >= SWEEP_INTERVAL);
+        if is_due || (is_clearing && self.left_rounds >= LEFT_SWEEPS_FROM) {
             self.sweep().await?;
         }
         if self.keys_swept.elapsed() >= KEYS_SWEEP_INTERVAL {
@@ -144,17 +150,24 @@ impl Keeper {
             self.keys_swept = Instant::now();
             self.keys_shard = self.keys_shard.wrapping_add(1);
         }
-        self.recovered = true;
+        if is_clearing {
+            self.left_rounds += 1;
+            if self.left_rounds == LEFT_ROUNDS {
+                self.forget_left().await;
+            }
+        }
         Ok(())
     }
 
     /// Finishes the forms that an earlier process of this server committed and did not see through.
-    async fn finish_own(&self) -> Result<(), StoreError> {
+    async fn finish_own(&mut self) -> Result<(), StoreError> {
         for key in self.records(&self.shared.server, usize::MAX).await? {
             let Some(first) = id_of(&key) else { continue };
             // A later one is a request's of this process.
-            if first < self.started && !self.left.journaled.contains(&first) && !self.shared.is_unsure_of(&first) {
+            let is_left = first < self.started && !self.left.journaled.contains(&first);
+            if is_left && !self.finished.contains(&first) && !self.shared.is_unsure_of(&first) {
                 self.finish(&key).await?;
+                self.finished.insert(first);
             }
         }
         Ok(())
@@ -217,25 +230,29 @@ impl Keeper {
         Ok(keys)
     }
 
-    /// Aborts the uploads that nobody will finish: those of this server's last process, and any that are too old.
+    /// Aborts the uploads that nobody will finish: those of this server's last process once its requests have ended, and
+    /// any that are too old.
     async fn sweep(&mut self) -> Result<(), StoreError> {
         let old = unix_ms().saturating_sub(u64::try_from(ABANDONED_AFTER.as_millis()).unwrap_or(u64::MAX));
         let old = FileId::from_parts(old, [0; 10]);
-        let aborted = self.shared.bucket.sweep_uploads(|id| *id < old || self.left.spooled.contains(id)).await?;
+        let with_left = self.left_rounds >= LEFT_SWEEPS_FROM;
+        let doomed = |id: &FileId| *id < old || (with_left && self.left.spooled.contains(id));
+        let aborted = self.shared.bucket.sweep_uploads(doomed).await?;
         if aborted > 0 {
             info!(uploads = aborted, "aborted uploads that nobody will finish");
         }
         self.swept = Some(Instant::now());
-        self.left_swept = self.left_swept.saturating_add(1);
-        if self.left_swept == LEFT_SWEEPS {
-            self.left = Left::default();
-            let shared = Arc::clone(&self.shared);
-            let forgot = spawn_blocking(move || left::forget(&shared.directory)).await;
-            if !matches!(forgot, Ok(Ok(()))) {
-                warn!("what is swept cannot be forgotten; the next start sweeps it again");
-            }
-        }
         Ok(())
+    }
+
+    async fn forget_left(&mut self) {
+        self.left = Left::default();
+        self.finished = HashSet::new();
+        let shared = Arc::clone(&self.shared);
+        let forgot = spawn_blocking(move || left::forget(&shared.directory)).await;
+        if !matches!(forgot, Ok(Ok(()))) {
+            warn!("what is swept cannot be forgotten; the next start sweeps it again");
+        }
     }
 }
 
