@@ -5,7 +5,6 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use heapline::Agent;
@@ -24,13 +23,6 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 
 heapline::use_jemalloc!();
-
-/// Threads for file calls. fsyncs of as many uploads overlap; a thread that is not used ends after ten seconds.
-const BLOCKING_THREADS_MAX: usize = 128;
-
-/// One in so many of the cores gets an async worker, which reads heads and writes answers. Bodies, files and hashes are the
-/// blocking threads': a worker a core would be woken to find that another had taken what there was.
-const CORES_A_WORKER: usize = 2;
 
 /// What the outbox gets of the drain when uploads used all of it.
 const FLUSH_TIME_MIN: Duration = Duration::from_secs(1);
@@ -87,11 +79,7 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
         service_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         ..heapline::Config::default()
     })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .worker_threads(workers())
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .build()?;
+    let runtime = server::runtime()?;
     let ledger = Ledger::with_parts(config.memory_budget, config.parts_budget());
     let threshold = Threshold::new(config.threshold());
     let options = Options { dir: config.local_dir().to_owned(), durability: config.durability, kafka: config.kafka()? };
@@ -153,10 +141,6 @@ fn run(config: &Config, access: Access) -> Result<(), Box<dyn Error>> {
     outbox.shutdown();
     tracing::info!("drained");
     Ok(())
-}
-
-fn workers() -> usize {
-    available_parallelism().map_or(1, usize::from).div_ceil(CORES_A_WORKER)
 }
 
 /// An upload holds a socket and a file, and the usual soft limit of 1,024 is meant for programs that use select(2).

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -33,6 +35,22 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Connections that the kernel keeps until they are accepted, at most (`net.core.somaxconn` bounds it, too): a burst of as
 /// many as are served at a time by default. Beyond it a client is heard a second later, or its connection is reset.
 const BACKLOG: u32 = 4_096;
+
+/// Threads for file calls. fsyncs of as many uploads overlap; a thread that is not used ends after ten seconds.
+const BLOCKING_THREADS_MAX: usize = 128;
+
+/// One in so many of the cores gets an async worker, which reads heads and writes answers. Bodies, files and hashes are the
+/// blocking threads': a worker a core would be woken to find that another had taken what there was.
+const CORES_A_WORKER: usize = 2;
+
+/// The threads that an upload server wants.
+///
+/// # Errors
+/// The machine has none to give.
+pub fn runtime() -> io::Result<Runtime> {
+    let workers = available_parallelism().map_or(1, usize::from).div_ceil(CORES_A_WORKER);
+    Builder::new_multi_thread().enable_all().worker_threads(workers).max_blocking_threads(BLOCKING_THREADS_MAX).build()
+}
 
 /// Listens, with room for a burst of connections.
 ///

@@ -24,9 +24,6 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-/// As many as the upload server has.
-const BLOCKING_THREADS_MAX: usize = 128;
-
 fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::load(env::args_os())?;
     let Access::Given(token) = Access::resolve(&config, env::var_os(TOKEN_VARIABLE))? else {
@@ -37,8 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn serve(config: &Config, token: Token) -> Result<(), Box<dyn Error>> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build()?;
+    let runtime = server::runtime()?;
     let registry = Registry::new();
     let ledger = Ledger::with_parts(config.memory_budget, config.parts_budget());
     let threshold = Threshold::new(config.threshold());
