@@ -104,6 +104,7 @@ impl Shelf {
     ///
     /// It is too large, or the disk is full or fails; nothing is left behind then.
     pub(super) fn put(&self, entry: Entry, content: &[u8]) -> io::Result<Entry> {
+        is_bounded(content.len() as u64, PROFILE_BYTES_MAX)?;
         self.make_room(content.len() as u64);
         let entry = self.write(entry, content)?;
         let mut entries = self.lock();
@@ -116,8 +117,10 @@ impl Shelf {
     ///
     /// # Errors
     ///
-    /// As [`Shelf::put`]; then it stays as it is.
+    /// As [`Shelf::put`], or there is no room for what it has grown; then it stays as it is.
     pub(super) fn replace(&self, entry: &Entry, content: &[u8]) -> io::Result<()> {
+        is_bounded(content.len() as u64, PROFILE_BYTES_MAX)?;
+        is_bounded(self.bytes().saturating_sub(entry.bytes) + content.len() as u64, PROFILES_BYTES_MAX)?;
         let written = self.write(entry.clone(), content)?;
         let former = self.directory.join(entry.file_name());
         if written.crc != entry.crc
@@ -133,11 +136,7 @@ impl Shelf {
     }
 
     fn write(&self, entry: Entry, content: &[u8]) -> io::Result<Entry> {
-        let bytes = content.len() as u64;
-        if bytes > PROFILE_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the profile is too large to be kept"));
-        }
-        let entry = Entry { bytes, crc: crc(content), ..entry };
+        let entry = Entry { bytes: content.len() as u64, crc: crc(content), ..entry };
         let path = self.directory.join(entry.file_name());
         let temporary = self.directory.join(format!("{}.{TEMPORARY}", entry.id));
         let written = (|| {
@@ -172,6 +171,13 @@ impl Shelf {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_bounded(bytes: u64, bytes_max: u64) -> io::Result<()> {
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, "the profile is too large to be kept"))
 }
 
 /// A temporary file of a process that is gone is removed; others are left alone.

@@ -70,7 +70,14 @@ fn count_and_bytes_are_bounded() {
     }
     let on_disk = fs::read_dir(state.path().join(DIRECTORY)).expect("a directory").count();
     assert_eq!(on_disk, shelf.entries().len());
-    assert!(shelf.put(entry("aa", 200, 200, Reason::Verdict), &[large, vec![0]].concat()).is_err());
+    let too_large = [&large[..], &[0]].concat();
+    let before = ids(&shelf);
+    assert!(shelf.put(entry("aa", 200, 200, Reason::Verdict), &too_large).is_err());
+    assert_eq!(ids(&shelf), before, "what cannot be kept costs nothing that is");
+    let first = &shelf.entries()[0];
+    assert!(shelf.replace(first, &too_large).is_err());
+    assert!(shelf.replace(first, &large).is_err(), "in another form it does not pass the bound either");
+    assert_eq!(shelf.read("aa-0").expect("it stays").1, b"small");
     // A later process with smaller bounds, or more predecessors, makes room as it opens.
     assert!(Shelf::open(state.path(), "bb", &[]).expect("opens").bytes() <= PROFILES_BYTES_MAX);
 }
