@@ -47,7 +47,7 @@ def read(paths):
 def labels(table):
     leaks = table["class"].notna() & (table["seconds"] >= table["onset"])
     own = [series in SERIES.get(name, ()) for series, name in zip(table["series"], table["class"])]
-    return (leaks & own).to_numpy()
+    return leaks.to_numpy() & np.array(own)
 
 
 def counts(table, climbs):
