@@ -20,14 +20,14 @@ pub fn blocks(history: &History, view: View, since_seconds: f64, skip_seconds: f
     let points = history.points(tier, view.series, view.statistic, since_seconds);
     let mut blocks = Vec::with_capacity(160);
     let mut gathered: Vec<Point> = Vec::with_capacity(32);
+    let mut gathered_at = (0, 0.0);
     for point in points.filter(|point| point.seconds - point.born_seconds >= skip_seconds) {
-        let place = |point: &Point| (point.seconds / view.block_seconds).floor();
-        let same = gathered
-            .first()
-            .is_none_or(|first| place(first) == place(&point) && first.born_seconds == point.born_seconds);
-        if !same {
+        // Seconds are positive: rounding towards zero is rounding down, and needs no call.
+        let at = ((point.seconds / view.block_seconds) as i64, point.born_seconds);
+        if at != gathered_at {
             blocks.extend(one(&mut gathered, view.statistic));
             gathered.clear();
+            gathered_at = at;
         }
         gathered.push(point);
     }

@@ -56,11 +56,12 @@ pub fn structure(points: &[Point], bend_seconds: f64, limit_bytes: f64) -> Optio
     let design = Design::new(points, bend_seconds, newest.seconds);
     let values: Vec<f64> = points.iter().map(|point| (point.bytes - newest.bytes) / limit_bytes).collect();
     let rough = difference_variance(points, &values).max(1e-13);
-    let first = design.solve(&values, rough)?;
+    let products = design.products(&values);
+    let first = design.solve(&products, rough)?;
     let (variance, correlation) = design.residuals(points, &values, &first);
     let variance = variance.max(1e-13);
     let inflated = variance * (1.0 + correlation) / (1.0 - correlation);
-    let solution = design.solve(&values, inflated)?;
+    let solution = design.solve(&products, inflated)?;
     let scale = limit_bytes / design.length_seconds;
     let rest = points
         .iter()
@@ -155,8 +156,8 @@ impl Design {
         Self { rows, precisions, columns: life + 1, length_seconds: length }
     }
 
-    /// The posterior where each value has this variance.
-    fn solve(&self, values: &[f64], variance: f64) -> Option<Solution> {
+    /// Of the columns with each other, below the diagonal, and with the values.
+    fn products(&self, values: &[f64]) -> (Matrix, Row) {
         let n = self.columns;
         let mut matrix = [[0.0; COLUMNS_MAX]; COLUMNS_MAX];
         let mut right = [0.0; COLUMNS_MAX];
@@ -164,17 +165,22 @@ impl Design {
             for i in 0..n {
                 if row[i] != 0.0 {
                     right[i] += row[i] * value;
-                    for j in 0..=i {
-                        matrix[i][j] += row[i] * row[j];
-                    }
+                    matrix[i].iter_mut().zip(&row[..=i]).for_each(|(sum, value)| *sum += row[i] * value);
                 }
             }
         }
+        (matrix, right)
+    }
+
+    /// The posterior where each value has this variance.
+    fn solve(&self, (matrix, right): &(Matrix, Row), variance: f64) -> Option<Solution> {
+        let n = self.columns;
+        let mut matrix = *matrix;
         for (i, row) in matrix.iter_mut().enumerate().take(n) {
             row[i] += self.precisions[i] * variance;
         }
         let factor = cholesky(matrix, n)?;
-        let coefficients = backward(&factor, forward(&factor, right, n), n);
+        let coefficients = backward(&factor, forward(&factor, *right, n), n);
         let mut slope = [0.0; COLUMNS_MAX];
         slope[..2].fill(1.0);
         let half = forward(&factor, slope, n);

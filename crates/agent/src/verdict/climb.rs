@@ -2,6 +2,7 @@
 
 mod daily;
 mod fills;
+mod fit;
 mod plain;
 mod rivals;
 mod shape;
@@ -60,6 +61,7 @@ impl Scales {
 pub(super) struct Seeker {
     series: Series,
     due_seconds: [f64; window::LOOKS.len()],
+    fallen: [window::Fallen; window::LOOKS.len()],
     daily_due_seconds: f64,
     urgent_due_seconds: f64,
     clear_due_seconds: f64,
@@ -72,6 +74,7 @@ impl Seeker {
         Self {
             series,
             due_seconds: [0.0; window::LOOKS.len()],
+            fallen: [window::Fallen::default(); window::LOOKS.len()],
             daily_due_seconds: 0.0,
             urgent_due_seconds: 0.0,
             clear_due_seconds: 0.0,
@@ -93,7 +96,8 @@ impl Seeker {
                 continue;
             }
             self.due_seconds[place] = now + look.every_seconds();
-            if let Some(estimate) = look.climbs(history, self.series, self.since_seconds, limit_bytes) {
+            let fallen = &mut self.fallen[place];
+            if let Some(estimate) = look.climbs(history, self.series, self.since_seconds, limit_bytes, fallen) {
                 return Some(Self::climb(look.seconds, estimate, Found::Window(look.seconds)));
             }
         }
@@ -110,9 +114,13 @@ impl Seeker {
     fn weigh(&mut self, history: &History, limit_bytes: f64) -> Vec<Weighed> {
         let now = history.now_seconds();
         let mut all = Vec::new();
-        for (due, look) in self.due_seconds.iter_mut().zip(window::LOOKS).filter(|(due, _)| now >= **due) {
-            *due = now + look.every_seconds();
-            let weighed = look.weigh(history, self.series, self.since_seconds, limit_bytes);
+        for (place, look) in window::LOOKS.iter().enumerate() {
+            if now < self.due_seconds[place] {
+                continue;
+            }
+            self.due_seconds[place] = now + look.every_seconds();
+            let fallen = &mut self.fallen[place];
+            let weighed = look.weigh(history, self.series, self.since_seconds, limit_bytes, fallen);
             all.extend(weighed.map(|rise| Weighed { window_seconds: look.seconds, signs: rise.signs }));
         }
         all

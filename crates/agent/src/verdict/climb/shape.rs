@@ -121,10 +121,9 @@ pub(super) fn bend(points: &[(f64, f64)]) -> usize {
     if count < 8 {
         return 0;
     }
-    let straight = broken_residual(points, points[0].0);
-    let best = (2..count / 2)
-        .map(|place| (place, broken_residual(points, points[place].0)))
-        .min_by(|a, b| a.1.total_cmp(&b.1));
+    let broken = Broken::of(points);
+    let straight = broken.residual(0);
+    let best = (2..count / 2).map(|place| (place, broken.residual(place))).min_by(|a, b| a.1.total_cmp(&b.1));
     let Some((place, residual)) = best else { return 0 };
     let ratio = plain_slope(&points[..=place]) / plain_slope(&points[place..]);
     if residual >= (1.0 - GAIN_MIN) * straight || (ALIKE.0..=ALIKE.1).contains(&ratio) { 0 } else { place }
@@ -146,8 +145,9 @@ pub(super) fn onset(points: &[Point]) -> f64 {
     let joined = joined(points);
     let first = points[0].seconds;
     let count = joined.len();
-    let straight = broken_residual(&joined, joined[0].0);
-    let bends = (2..count - count / 8 - 2).map(|place| (place, broken_residual(&joined, joined[place].0)));
+    let broken = Broken::of(&joined);
+    let straight = broken.residual(0);
+    let bends = (2..count - count / 8 - 2).map(|place| (place, broken.residual(place)));
     let Some((place, residual)) = bends.min_by(|a, b| a.1.total_cmp(&b.1)) else { return first };
     if residual >= (1.0 - GAIN_MIN) * straight {
         return first;
@@ -156,42 +156,59 @@ pub(super) fn onset(points: &[Point]) -> f64 {
     if before < 0.5 * after { points[place].seconds } else { first }
 }
 
-/// Sum of squares around the best continuous line that bends at `bend_seconds`.
-fn broken_residual(points: &[(f64, f64)], bend_seconds: f64) -> f64 {
-    let origin = points[points.len() - 1];
-    let mut s = [[0.0_f64; 4]; 3];
-    let mut yy = 0.0;
-    let scale = (origin.0 - points[0].0).max(1.0);
-    for (seconds, bytes) in points {
-        let y = bytes - origin.1;
-        let row = [1.0, (seconds - origin.0) / scale, ((seconds - bend_seconds) / scale).max(0.0), y];
+/// Sums over the points from each place on: what lines that bend there are fitted from.
+struct Broken {
+    /// Of 1, x, x², y and xy, where x is 0 and y is 0 at the newest point.
+    sums: Vec<[f64; 5]>,
+    xs: Vec<f64>,
+    yy: f64,
+}
+
+impl Broken {
+    fn of(points: &[(f64, f64)]) -> Self {
+        let origin = points[points.len() - 1];
+        let scale = (origin.0 - points[0].0).max(1.0);
+        let mut sums = vec![[0.0; 5]; points.len()];
+        let (mut sum, mut yy) = ([0.0; 5], 0.0);
+        let xs: Vec<f64> = points.iter().map(|point| (point.0 - origin.0) / scale).collect();
+        for (place, (point, x)) in points.iter().zip(&xs).enumerate().rev() {
+            let y = point.1 - origin.1;
+            sum.iter_mut().zip([1.0, *x, x * x, y, x * y]).for_each(|(sum, value)| *sum += value);
+            sums[place] = sum;
+            yy += y * y;
+        }
+        Self { sums, xs, yy }
+    }
+
+    /// Sum of squares around the best continuous line that bends at the point at `place`; at 0, around a straight one.
+    fn residual(&self, place: usize) -> f64 {
+        let [n, x, xx, y, xy] = self.sums[0];
+        let [bent_n, bent_x, bent_xx, bent_y, bent_xy] = self.sums[place];
+        let bend = self.xs[place];
+        let (h, xh, hy) = (bent_x - bend * bent_n, bent_xx - bend * bent_x, bent_xy - bend * bent_y);
+        let hh = bent_xx - bend * (2.0 * bent_x - bend * bent_n);
+        let mut s = [[n, x, h, y], [x, xx, xh, xy], [h, xh, hh, hy]];
+        if place == 0 {
+            s[2] = [0.0, 0.0, 1.0, 0.0];
+            s[0][2] = 0.0;
+            s[1][2] = 0.0;
+        }
+        let right = [s[0][3], s[1][3], s[2][3]];
         for i in 0..3 {
-            for j in 0..4 {
-                s[i][j] += row[i] * row[j];
+            for k in i + 1..3 {
+                if s[i][i].abs() < f64::MIN_POSITIVE {
+                    return self.yy;
+                }
+                let pivot = s[i];
+                let factor = s[k][i] / pivot[i];
+                s[k].iter_mut().zip(pivot).skip(i).for_each(|(value, above)| *value -= factor * above);
             }
         }
-        yy += y * y;
-    }
-    if bend_seconds <= points[0].0 {
-        s[2] = [0.0, 0.0, 1.0, 0.0];
-        s[0][2] = 0.0;
-        s[1][2] = 0.0;
-    }
-    let right = [s[0][3], s[1][3], s[2][3]];
-    for i in 0..3 {
-        for k in i + 1..3 {
-            if s[i][i].abs() < f64::MIN_POSITIVE {
-                return yy;
-            }
-            let pivot = s[i];
-            let factor = s[k][i] / pivot[i];
-            s[k].iter_mut().zip(pivot).skip(i).for_each(|(value, above)| *value -= factor * above);
+        let mut x = [0.0; 3];
+        for i in (0..3).rev() {
+            let sum: f64 = (i + 1..3).map(|j| s[i][j] * x[j]).sum();
+            x[i] = if s[i][i].abs() < 1e-12 { 0.0 } else { (s[i][3] - sum) / s[i][i] };
         }
+        (self.yy - x.iter().zip(right).map(|(x, b)| x * b).sum::<f64>()).max(0.0)
     }
-    let mut x = [0.0; 3];
-    for i in (0..3).rev() {
-        let sum: f64 = (i + 1..3).map(|j| s[i][j] * x[j]).sum();
-        x[i] = if s[i][i].abs() < 1e-12 { 0.0 } else { (s[i][3] - sum) / s[i][i] };
-    }
-    (yy - x.iter().zip(right).map(|(x, b)| x * b).sum::<f64>()).max(0.0)
 }

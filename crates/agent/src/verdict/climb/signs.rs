@@ -112,7 +112,7 @@ impl Rise<'_> {
             within(structure.bytes_per_second / structure.deviation, 50.0),
             ln(seen / structure.residual_bytes),
             ln(structure.residual_bytes / limit),
-            line.low / line.bytes_per_second,
+            within(line.low / line.bytes_per_second, 5.0),
             within(line.bytes_per_second / self.plain, 5.0),
             line.span_seconds / window,
             line_rise / limit,
@@ -137,7 +137,8 @@ impl Rise<'_> {
             within(rivals::wave(points, onset, newest.seconds, *limit), 100.0),
         ];
         let since_onset = fills::fills(points, onset, *limit);
-        let since_first = fills::fills(points, oldest.seconds, *limit);
+        let rises_at_once = onset <= oldest.seconds;
+        let since_first = if rises_at_once { since_onset } else { fills::fills(points, oldest.seconds, *limit) };
         let mut signs = [0.0; COUNT];
         let all = sizes.into_iter().chain(since_onset.into_iter().chain(since_first).map(|value| within(value, 100.0)));
         signs.iter_mut().zip(all).for_each(|(sign, value)| *sign = value as f32);

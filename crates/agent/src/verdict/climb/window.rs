@@ -1,5 +1,8 @@
 //! One look at a window: whether what it shows is a climb.
 
+use std::cell::LazyCell;
+use std::ops::Deref;
+
 use super::plain;
 use super::shape::{self, Shape};
 use super::signs::{Rise, Signs};
@@ -20,7 +23,7 @@ pub(super) struct Look {
     limit_seconds: f64,
     /// Part of the window that must hold data.
     coverage: f64,
-    /// Where twice what it takes was gained, shorter windows tell as much, and only every fourth is looked at.
+    /// Where three times what it takes was gained, shorter windows tell as much, and only every fourth is looked at.
     is_between: bool,
 }
 
@@ -63,9 +66,17 @@ const CONTEXT: f64 = 3.0;
 /// The rise in standard deviations of the noise around it, below which nothing is weighed.
 const NOISE_MULTIPLE_MIN: f64 = 5.0;
 
-/// The rise in multiples of the largest fall within two windows' length, in the last day or twelve windows.
-const FALL_MULTIPLE_MIN: f64 = 1.2;
+/// The rise in multiples of the largest fall within two windows' length, in the last day or twelve windows: of a rocket,
+/// which may come beside load that comes and goes, and of any other.
+const FALL_MULTIPLES_MIN: (f64, f64) = (0.3, 1.2);
 const FALL_SECONDS: (f64, f64) = (26.0 * HOUR, 7.0 * 86_400.0);
+
+/// Falls are looked for in parts of a window, and again after as long, or after this for the cheap test.
+const PARTS_A_FALL: f64 = 12.0;
+const FALLEN_SECONDS_MIN: f64 = 600.0;
+
+/// A slope over a window is no more than this multiple of what was gained from its start to its end.
+const SLOPE_OF_GAIN_MAX: f64 = 2.0;
 
 /// Part of the rise that the plain line must show.
 const LINE_SHARE_MIN: f64 = 0.5;
@@ -79,6 +90,13 @@ const WAVE_SECONDS: f64 = 9_000.0;
 /// Floors over this many blocks, where sawteeth force it.
 const LONG_FLOORS: [usize; 2] = [4, 12];
 
+/// What fell before, as it was when it was last looked for: a first, cheap test.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Fallen {
+    due_seconds: f64,
+    bytes: f64,
+}
+
 /// A rise on the scales.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
@@ -89,23 +107,41 @@ pub(super) struct Found {
 
 impl Look {
     pub(super) fn every_seconds(&self) -> f64 {
-        if self.seconds < SLOW_SECONDS_MIN { 10.0 } else { (self.seconds / BLOCKS).max(30.0) }
+        if self.is_rocket() { 10.0 } else { (self.seconds / BLOCKS).max(30.0) }
     }
 
     /// The slope where the window shows a climb.
-    pub(super) fn climbs(&self, history: &History, series: Series, since: f64, limit_bytes: f64) -> Option<Estimate> {
-        let Found { signs, log_odds, line } = self.weigh(history, series, since, limit_bytes)?;
-        let is_rocket = self.seconds < SLOW_SECONDS_MIN;
+    pub(super) fn climbs(
+        &self,
+        history: &History,
+        series: Series,
+        since: f64,
+        limit_bytes: f64,
+        fallen: &mut Fallen,
+    ) -> Option<Estimate> {
+        let Found { signs, log_odds, line } = self.weigh(history, series, since, limit_bytes, fallen)?;
         let told = log_odds >= if plain::may_be_a_day(&signs) { weights::CERTAIN } else { weights::TELLING };
-        (told || (is_rocket && plain::is_rocket(&signs))).then_some(line)
+        (told || (self.is_rocket() && plain::is_rocket(&signs))).then_some(line)
     }
 
     /// What there is to weigh, and the line with its bounds.
-    pub(super) fn weigh(&self, history: &History, series: Series, since: f64, limit_bytes: f64) -> Option<Found> {
+    pub(super) fn weigh(
+        &self,
+        history: &History,
+        series: Series,
+        since: f64,
+        limit_bytes: f64,
+        fallen: &mut Fallen,
+    ) -> Option<Found> {
         let now = history.now_seconds();
         let first = history.first_seconds()?.max(since);
         let too_soon = now - first < self.coverage * self.seconds || history.is_learning(series);
-        if too_soon || !self.may_climb(history, series, first, limit_bytes) {
+        let gained = if too_soon { None } else { self.gained(history, series, first, limit_bytes) }?;
+        if now >= fallen.due_seconds {
+            let bytes = self.earlier_fall(history, series);
+            *fallen = Fallen { due_seconds: now + (self.seconds / PARTS_A_FALL).max(FALLEN_SECONDS_MIN), bytes };
+        }
+        if SLOPE_OF_GAIN_MAX * gained < self.fall_multiple_min() * fallen.bytes {
             return None;
         }
         let views = [Statistic::Middle, Statistic::Floor].map(|statistic| {
@@ -113,23 +149,34 @@ impl Look {
             blocks(history, view, (now - CONTEXT * self.seconds).max(first), self.skip_seconds())
         });
         let [middles, floors] = views;
+        let earlier_fall = LazyCell::new(|| self.earlier_fall(history, series));
         (0..2 + LONG_FLOORS.len()).find_map(|view| {
             let longer = view.checked_sub(2).map(|place| longer_floors(&floors, LONG_FLOORS[place]));
             let points = longer.as_deref().unwrap_or(if view == 0 { &middles } else { &floors });
-            self.rise(history, series, (view, points), first, limit_bytes)
+            self.rise(history, series, (view, points), first, limit_bytes, &earlier_fall)
         })
+    }
+
+    fn is_rocket(&self) -> bool {
+        self.seconds < SLOW_SECONDS_MIN
+    }
+
+    fn fall_multiple_min(&self) -> f64 {
+        if self.is_rocket() { FALL_MULTIPLES_MIN.0 } else { FALL_MULTIPLES_MIN.1 }
     }
 
     fn skip_seconds(&self) -> f64 {
         (self.seconds / 20.0).clamp(96.0, 1_200.0)
     }
 
-    /// Cheap, so that the rest is seldom done.
-    fn may_climb(&self, history: &History, series: Series, first: f64, limit_bytes: f64) -> bool {
+    /// What was gained from the start to the end, if it may be a climb's. Cheap, so that the rest is seldom done.
+    fn gained(&self, history: &History, series: Series, first: f64, limit_bytes: f64) -> Option<f64> {
         let tier = TIERS.iter().rposition(|(width, _)| *width <= self.seconds / BLOCKS).unwrap_or(0);
         let start = (history.now_seconds() - self.seconds).max(first);
-        let rise = history.rise_bytes(tier, series, start) / limit_bytes;
-        rise >= 0.8 * self.rise_share && (!self.is_between || rise.is_infinite() || rise <= 3.0 * self.rise_share)
+        let gained = history.rise_bytes(tier, series, start);
+        let share = gained / limit_bytes;
+        let is_elsewhere = self.is_between && share.is_finite() && share > 3.0 * self.rise_share;
+        (share >= 0.8 * self.rise_share && !is_elsewhere).then_some(gained)
     }
 
     /// A rise that stands out of the noise and of what fell before.
@@ -140,12 +187,12 @@ impl Look {
         (view, points): (usize, &[Point]),
         first: f64,
         limit_bytes: f64,
+        earlier_fall: &impl Deref<Target = f64>,
     ) -> Option<Found> {
         let newest = points.last()?.seconds;
         let start = newest - self.seconds;
         let inside = &points[points.partition_point(|point| point.seconds < start)..];
-        let is_rocket = self.seconds < SLOW_SECONDS_MIN;
-        if inside.len() < if is_rocket { POINTS_MIN.0 } else { POINTS_MIN.1 } {
+        if inside.len() < if self.is_rocket() { POINTS_MIN.0 } else { POINTS_MIN.1 } {
             return None;
         }
         let covered_seconds = covered_seconds(inside, self.seconds);
@@ -156,24 +203,29 @@ impl Look {
         let exposed_seconds = (newest - start.max(first)).max(covered_seconds);
         let stitched = shape::joined(inside);
         let plain = shape::plain_slope(&stitched);
-        let room = if is_rocket { limit_bytes - points.last()?.bytes } else { limit_bytes };
+        let room = if self.is_rocket() { limit_bytes - points.last()?.bytes } else { limit_bytes };
         if plain * exposed_seconds < self.rise_share * limit_bytes || plain * self.limit_seconds < room {
-            return None;
-        }
-        let structure = structure(points, inside[0].seconds, limit_bytes)?;
-        // What is gone counts whether it was seen to go or not; what stands out of the noise must have been seen.
-        let seen = plain * covered_seconds;
-        if seen < NOISE_MULTIPLE_MIN * structure.residual_bytes {
             return None;
         }
         let line = line(inside)?;
         let line_rise = line.bytes_per_second * line.span_seconds;
-        if line_rise < LINE_SHARE_MIN * self.rise_share * limit_bytes || line.low <= 0.0 {
+        // Eight minutes of noise that wanders are few independent points: a rocket's bounds may be wide.
+        let is_doubtful = line.low <= 0.0 && !self.is_rocket();
+        if line_rise < LINE_SHARE_MIN * self.rise_share * limit_bytes || is_doubtful {
             return None;
         }
-        let earlier = self.earlier_fall(history, series);
+        // What is gone counts whether it was seen to go or not; what stands out of falls and noise must have been seen.
+        let seen = plain * covered_seconds;
+        let earlier = **earlier_fall;
+        if seen.max(line_rise) < self.fall_multiple_min() * earlier {
+            return None;
+        }
+        let structure = structure(points, inside[0].seconds, limit_bytes)?;
+        if seen < NOISE_MULTIPLE_MIN * structure.residual_bytes {
+            return None;
+        }
         let fall_bytes = shape::largest_fall(&structure.rest, 2.0 * self.seconds).max(earlier);
-        if seen.max(line_rise) < FALL_MULTIPLE_MIN * fall_bytes {
+        if seen.max(line_rise) < self.fall_multiple_min() * fall_bytes {
             return None;
         }
         // Besides the heap nothing warms up for hours.
@@ -205,7 +257,7 @@ impl Look {
 
     fn earlier_fall(&self, history: &History, series: Series) -> f64 {
         let horizon = (12.0 * self.seconds).clamp(FALL_SECONDS.0, FALL_SECONDS.1);
-        let block_seconds = (self.seconds / 12.0).max(60.0);
+        let block_seconds = (self.seconds / PARTS_A_FALL).max(60.0);
         let view = View { series, statistic: Statistic::Middle, block_seconds };
         let past = blocks(history, view, history.now_seconds() - horizon, self.skip_seconds());
         shape::largest_fall(&past, 2.0 * self.seconds)
