@@ -60,7 +60,7 @@ cold: ## A cold build of the upload server in a directory of its own, with cargo
 	rm -rf target/cold
 	$(CARGO) build --release --package heapline-upload --target-dir target/cold --timings
 
-detection: ## The labelled corpus, Heapline beside what people use today: SEEDS=200..206 by default, seeds below 100 are for development.
+detection: ## The labelled corpus, Heapline beside what people use today: SEEDS=200..206 by default, docs/detection.md says which were learned from.
 	$(BUILD)
 	target/release/detection --seeds $(or $(SEEDS),200..206)
 

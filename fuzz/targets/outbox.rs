@@ -96,7 +96,7 @@ fn write_outbox(outbox: &Path, input: &[u8]) -> Vec<FileId> {
                 let whole = much % 2 == 0;
                 let text = fuzzing::cursor(seq);
                 delivered = if whole { seq } else { 0 };
-                let bytes = if whole { &text.as_bytes()[..] } else { &text.as_bytes()[..much % text.len()] };
+                let bytes = if whole { text.as_bytes() } else { &text.as_bytes()[..much % text.len()] };
                 fs::write(outbox.join("cursor"), bytes).expect("a cursor");
             }
         }

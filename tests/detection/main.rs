@@ -21,7 +21,7 @@ use corpus::{KINDS, Kind, Trace};
 use labelled::Label;
 use score::{Alarm, Fate, Score};
 
-/// Detection on labelled traces: one trace of each kind a seed. Seeds below 200 were developed on, those from 200 on are for reports.
+/// Detection on labelled traces: one trace of each kind a seed. docs/detection.md says which seeds were learned from.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Seeds, from and up to but not including

@@ -1,4 +1,4 @@
-//! What needs no weighing: two things that a person would say at once, whatever the weights have learned.
+//! What needs no weighing: three things that a person would say at once, whatever the weights have learned.
 
 use super::signs::{NAMES, Signs};
 
@@ -15,6 +15,19 @@ pub(super) fn is_rocket(signs: &Signs) -> bool {
         && of("largest_part") <= 1.8
         && of("late_share") >= 0.8
         && of("fill_20") >= 1.0
+}
+
+/// Three tenths of the limit in a line so straight that nothing that settles comes near it, and far above all that fell
+/// before. No trace that was learned from is so plain, and what is beyond them is weighed by chance.
+pub(super) fn is_straight(signs: &Signs) -> bool {
+    let of = |name: &str| value(signs, name);
+    of("plain_rise") >= 0.3
+        && of("fill_40") >= 10.0
+        && of("late_share") >= 0.9
+        && of("early_share") >= 0.9
+        && of("line_low") >= 0.9
+        && of("ln_noise_multiple") >= 10_f32.ln()
+        && of("ln_fall_multiple") >= 8_f32.ln()
 }
 
 /// Until a whole day was seen, what begins to rise in the middle of it, for as long as a day may rise, is first of all the
@@ -48,6 +61,7 @@ mod tests {
             "rise_of_level",
         ];
         let names = names.iter().chain(&["fill_20", "series", "ln_age", "ln_window"]);
+        let names = names.chain(&["fill_40", "early_share", "ln_fall_multiple"]);
         names.for_each(|name| assert!(!value(&[0.0; NAMES.len()], name).is_nan(), "{name}"));
     }
 }

@@ -129,6 +129,30 @@ pub(super) fn bend(points: &[(f64, f64)]) -> usize {
     if residual >= (1.0 - GAIN_MIN) * straight || (ALIKE.0..=ALIKE.1).contains(&ratio) { 0 } else { place }
 }
 
+/// Where the line that is best broken once bends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Stop {
+    /// What it leaves as a share of what a straight one leaves.
+    pub(super) rest_share: f64,
+    /// The slope after the bend as a share of that before.
+    pub(super) slope_share: f64,
+    /// The time since the bend as a share of all.
+    pub(super) since_share: f64,
+}
+
+/// Whether the points stopped rising, as a cache that is full does.
+pub(super) fn stop(points: &[(f64, f64)]) -> Stop {
+    let none = Stop { rest_share: 1.0, slope_share: 1.0, since_share: 0.0 };
+    let count = points.len();
+    let broken = Broken::of(points);
+    let straight = broken.residual(0).max(f64::MIN_POSITIVE);
+    let bends = (2..count.saturating_sub(2)).map(|place| (place, broken.residual(place)));
+    let Some((place, residual)) = bends.min_by(|a, b| a.1.total_cmp(&b.1)) else { return none };
+    let slope_share = plain_slope(&points[place..]) / plain_slope(&points[..=place]);
+    let span = points[count - 1].0 - points[0].0;
+    Stop { rest_share: residual / straight, slope_share, since_share: (points[count - 1].0 - points[place].0) / span }
+}
+
 pub(super) fn plain_slope(points: &[(f64, f64)]) -> f64 {
     let count = points.len() as f64;
     let seconds = points.iter().map(|point| point.0).sum::<f64>() / count;

@@ -3,7 +3,7 @@
 
 use super::fills::{self, FILLS};
 use super::rivals;
-use super::shape::{self, Shape};
+use super::shape::{self, Shape, Stop};
 use crate::history::{Point, Series};
 use crate::trend::Estimate;
 use crate::trend::structure::Structure;
@@ -14,7 +14,7 @@ pub(super) type Signs = [f32; COUNT];
 /// Signs that are weighed.
 pub(super) const COUNT: usize = SIZES.len() + 2 * FILLS.len();
 
-const SIZES: [&str; 32] = [
+const SIZES: [&str; 35] = [
     "ln_window",
     "view",
     "series",
@@ -47,6 +47,9 @@ const SIZES: [&str; 32] = [
     "rise_of_level",
     "gap",
     "wave",
+    "ln_stop_rest",
+    "stop_slope",
+    "since_stop",
 ];
 
 /// Names of the signs, as the weights have them: those of the rise, then what fills since the onset, then what fills since the first point.
@@ -89,12 +92,14 @@ pub(super) struct Rise<'a> {
     pub(super) trusted: f64,
     pub(super) line: &'a Estimate,
     pub(super) shape: Shape,
+    pub(super) stop: Stop,
     pub(super) fall_bytes: f64,
 }
 
 impl Rise<'_> {
     pub(super) fn signs(&self) -> Signs {
-        let Self { points, inside, line, structure, shape, window_seconds: window, limit_bytes: limit, .. } = self;
+        let Self { points, inside, line, structure, shape, stop, window_seconds: window, limit_bytes: limit, .. } =
+            self;
         let (newest, oldest) = (points[points.len() - 1], points[0]);
         let onset = shape::onset(points);
         let lives = points.windows(2).filter(|pair| pair[0].born_seconds != pair[1].born_seconds).count();
@@ -135,6 +140,9 @@ impl Rise<'_> {
             within(rise / (newest.bytes - rise).max(0.01 * limit), 10.0),
             gap / window,
             within(rivals::wave(points, onset, newest.seconds, *limit), 100.0),
+            ln(stop.rest_share),
+            within(stop.slope_share, 5.0),
+            stop.since_share,
         ];
         let since_onset = fills::fills(points, onset, *limit);
         let rises_at_once = onset <= oldest.seconds;

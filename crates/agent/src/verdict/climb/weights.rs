@@ -12,10 +12,10 @@ use super::signs::{COUNT, NAMES, Signs};
 const TEXT: &str = include_str!("weights.txt");
 
 /// Log-odds from which on signs are a climb.
-pub(super) const TELLING: f64 = 2.6;
+pub(super) const TELLING: f64 = 3.4;
 
 /// The same where something healthy is likely that the signs say little of.
-pub(super) const CERTAIN: f64 = 4.2;
+pub(super) const CERTAIN: f64 = 5.0;
 
 static TREES: LazyLock<Trees> = LazyLock::new(|| Trees::read(TEXT).unwrap_or_default());
 

@@ -66,9 +66,8 @@ const CONTEXT: f64 = 3.0;
 /// The rise in standard deviations of the noise around it, below which nothing is weighed.
 const NOISE_MULTIPLE_MIN: f64 = 5.0;
 
-/// The rise in multiples of the largest fall within two windows' length, in the last day or twelve windows: of a rocket,
-/// which may come beside load that comes and goes, and of any other.
-const FALL_MULTIPLES_MIN: (f64, f64) = (0.3, 1.2);
+/// The rise in multiples of the largest fall within two windows' length, in the last day or twelve windows.
+const FALL_MULTIPLE_MIN: f64 = 1.2;
 const FALL_SECONDS: (f64, f64) = (26.0 * HOUR, 7.0 * 86_400.0);
 
 /// Falls are looked for in parts of a window, and again after as long, or after this for the cheap test.
@@ -121,7 +120,8 @@ impl Look {
     ) -> Option<Estimate> {
         let Found { signs, log_odds, line } = self.weigh(history, series, since, limit_bytes, fallen)?;
         let told = log_odds >= if plain::may_be_a_day(&signs) { weights::CERTAIN } else { weights::TELLING };
-        (told || (self.is_rocket() && plain::is_rocket(&signs))).then_some(line)
+        let plain = plain::is_straight(&signs) || (self.is_rocket() && plain::is_rocket(&signs));
+        (told || plain).then_some(line)
     }
 
     /// What there is to weigh, and the line with its bounds.
@@ -141,7 +141,7 @@ impl Look {
             let bytes = self.earlier_fall(history, series);
             *fallen = Fallen { due_seconds: now + (self.seconds / PARTS_A_FALL).max(FALLEN_SECONDS_MIN), bytes };
         }
-        if SLOPE_OF_GAIN_MAX * gained < self.fall_multiple_min() * fallen.bytes {
+        if SLOPE_OF_GAIN_MAX * gained < FALL_MULTIPLE_MIN * fallen.bytes {
             return None;
         }
         let views = [Statistic::Middle, Statistic::Floor].map(|statistic| {
@@ -159,10 +159,6 @@ impl Look {
 
     fn is_rocket(&self) -> bool {
         self.seconds < SLOW_SECONDS_MIN
-    }
-
-    fn fall_multiple_min(&self) -> f64 {
-        if self.is_rocket() { FALL_MULTIPLES_MIN.0 } else { FALL_MULTIPLES_MIN.1 }
     }
 
     fn skip_seconds(&self) -> f64 {
@@ -217,7 +213,7 @@ impl Look {
         // What is gone counts whether it was seen to go or not; what stands out of falls and noise must have been seen.
         let seen = plain * covered_seconds;
         let earlier = **earlier_fall;
-        if seen.max(line_rise) < self.fall_multiple_min() * earlier {
+        if seen.max(line_rise) < FALL_MULTIPLE_MIN * earlier {
             return None;
         }
         let structure = structure(points, inside[0].seconds, limit_bytes)?;
@@ -225,7 +221,7 @@ impl Look {
             return None;
         }
         let fall_bytes = shape::largest_fall(&structure.rest, 2.0 * self.seconds).max(earlier);
-        if seen.max(line_rise) < self.fall_multiple_min() * fall_bytes {
+        if seen.max(line_rise) < FALL_MULTIPLE_MIN * fall_bytes {
             return None;
         }
         // Besides the heap nothing warms up for hours.
@@ -247,6 +243,7 @@ impl Look {
             trusted: if stands_alone { plain } else { warm },
             line: &line,
             shape: Shape::of(&stitched, plain),
+            stop: shape::stop(&stitched),
             fall_bytes,
         };
         let margin = if self.seconds > WAVE_SECONDS { 1.0 } else { 0.5 };
