@@ -107,6 +107,10 @@ impl Ledger {
         self.shared.pressed.subscribe()
     }
 
+    pub(crate) fn is_pressed(&self) -> bool {
+        *self.shared.pressed.borrow()
+    }
+
     /// Admits an upload, at once or after a while; `None` where there was no room for it in all that time.
     pub(crate) async fn admit(&self, wait_max: Duration) -> Option<Permit> {
         let Ok(bytes) = u32::try_from(UPLOAD_BYTES) else { return None };
@@ -141,7 +145,7 @@ impl Ledger {
     pub(crate) fn read_ahead(&self, bytes: usize) -> Option<Permit> {
         let used = self.shared.read_ahead_bytes.load(Ordering::Relaxed);
         let left = (self.shared.limit_bytes / READ_AHEAD_PART).saturating_sub(used);
-        if bytes as u64 > left / READ_AHEAD_SHARE || *self.shared.pressed.borrow() {
+        if bytes as u64 > left / READ_AHEAD_SHARE || self.is_pressed() {
             return None;
         }
         let permit = self.take(bytes, Class::ReadAhead)?;

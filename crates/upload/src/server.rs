@@ -84,7 +84,7 @@ pub async fn serve(
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             (stream, permit) = acceptor.accept() => {
-                let (service, lanes, together) = (Arc::clone(&service), Arc::clone(&lanes), together.clone());
+                let (service, lanes, together) = (Arc::clone(&service), lanes.clone(), together.clone());
                 connections.spawn(serve_connection(stream, service, lanes, together, Some(draining.clone()), permit));
             }
         }
@@ -100,7 +100,7 @@ pub async fn serve(
             () = sleep_until(deadline) => break,
             Some(_) = late.join_next() => {}
             (stream, permit) = acceptor.accept() => {
-                let (service, lanes, together) = (Arc::clone(&service), Arc::clone(&lanes), together.clone());
+                let (service, lanes, together) = (Arc::clone(&service), lanes.clone(), together.clone());
                 late.spawn(serve_connection(stream, service, lanes, together, None, permit));
             }
         }

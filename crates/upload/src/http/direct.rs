@@ -8,6 +8,7 @@
 //! and forms that may be held in memory, are received frame by frame.
 
 mod answer;
+mod buffers;
 mod form;
 mod together;
 mod transfer;
@@ -38,6 +39,7 @@ use crate::ledger::Permit;
 use crate::metrics::{InFlight, Outcome};
 use crate::spool::Threshold;
 use crate::store::Store;
+use buffers::Buffers;
 pub(crate) use together::Together;
 use transfer::{Answered, End, Lane, Transfer, Whole};
 
@@ -59,14 +61,19 @@ const DISCARD_BYTES: usize = 8 << 10;
 /// Whether the server is draining, to be asked; `None` where the connection is to end in any case.
 pub(crate) type Draining = Option<watch::Receiver<bool>>;
 
-/// Permits to read an upload on a thread.
-pub(crate) type Lanes = Arc<Semaphore>;
+/// What uploads are read by: permits to do it on a thread, and the buffers of those that have one. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Lanes {
+    permits: Arc<Semaphore>,
+    buffers: Buffers,
+}
 
 /// The lanes of a server.
 pub(crate) fn lanes(store: &Store) -> Lanes {
     let cores = available_parallelism().map_or(1, usize::from);
     let a_core = if store.seals_at_once() { LANES_A_CORE } else { LANES_A_CORE_SYNCED };
-    Arc::new(Semaphore::new((a_core * cores).clamp(LANES_MIN, LANES_MAX)))
+    let permits = Semaphore::new((a_core * cores).clamp(LANES_MIN, LANES_MAX));
+    Lanes { permits: Arc::new(permits), buffers: Buffers::default() }
 }
 
 /// An upload that hyper is to let go of, with all that it holds.
@@ -255,7 +262,7 @@ pub(super) fn is_small(request: &Request<Incoming>) -> bool {
 async fn receive(lanes: &Lanes, stream: TcpStream, mut transfer: Transfer) -> Option<Received> {
     let mut socket = stream.into_std().ok()?;
     loop {
-        let lane = Lane::new(lanes, Arc::clone(lanes).acquire_owned().await.ok()?);
+        let lane = Lane::new(lanes, Arc::clone(&lanes.permits).acquire_owned().await.ok()?);
         let turn = spawn_blocking(move || transfer.run(socket, lane)).await.ok()?;
         match turn.end {
             Ok(End::Share) => socket = turn.socket,

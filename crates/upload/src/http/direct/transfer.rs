@@ -11,23 +11,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::buffers::{BUFFER_BYTES, Buffer};
 use super::form::FormFiles;
 use super::{Draining, Lanes, answer, goes_on};
 use crate::http::answer::{self as stored, Target};
 use crate::http::uploads::Plan;
 use crate::http::{Refusal, Service};
-use crate::ledger::Permit;
 use crate::metrics::{InFlight, Outcome};
 use crate::pace::Pace;
 use crate::sink::{DigestPlan, Sink};
 use crate::store::{FileMeta, Sealed};
-
-/// Read and written in one go: large enough that calls cost little, small enough to stay in the core's cache. With half
-/// of it an upload takes 4 to 7% more CPU, to memory as to a disk, whose file system makes larger folios of larger writes.
-const BUFFER_BYTES: usize = 256 << 10;
-
-/// The same where the memory budget has no room: what every upload was admitted with.
-const BUFFER_BYTES_MIN: usize = 8 << 10;
 
 /// What a turn may bring at most, before others get theirs.
 const TURN_BYTES: u64 = 32 << 20;
@@ -46,11 +39,11 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(all: &Lanes, permit: OwnedSemaphorePermit) -> Self {
-        Self { all: Arc::clone(all), _permit: permit }
+        Self { all: all.clone(), _permit: permit }
     }
 
     fn is_wanted(&self) -> bool {
-        self.all.available_permits() == 0
+        self.all.permits.available_permits() == 0
     }
 }
 
@@ -167,33 +160,32 @@ impl Transfer {
 
     fn receive(&mut self, socket: &TcpStream, lane: Lane) -> Result<End, Refusal> {
         let lingers_from = if std::mem::take(&mut self.is_first_turn) { 0 } else { LINGER_WORTH_BYTES };
-        let (mut buffer, memory) = self.first_buffer()?;
+        let mut buffer = lane.all.buffers.take(&self.service.ledger);
+        let mut skipped = self.begin(&mut buffer)?;
         let mut brought = 0;
         while self.left > 0 {
-            let (bytes, dry) = self.fill(socket, &mut buffer)?;
+            let (bytes, dry) = self.fill(socket, &mut buffer.bytes)?;
             brought += bytes;
-            if !buffer.is_empty() {
-                let frame = Bytes::from(std::mem::take(&mut buffer));
-                self.feed(frame.clone())?;
-                buffer = emptied(frame);
-                if memory.is_some() && buffer.capacity() < BUFFER_BYTES {
-                    // Never two of them: one is paid for.
-                    buffer = Vec::new();
-                    buffer.reserve_exact(BUFFER_BYTES);
-                }
+            if buffer.bytes.len() > skipped {
+                let frame = buffer.frame();
+                self.feed(frame.slice(std::mem::take(&mut skipped)..))?;
+                buffer.reclaim(frame);
             }
             if self.left == 0 {
                 break;
             }
             if dry && (brought < lingers_from || !self.comes_more(socket, &lane)?) {
+                lane.all.buffers.give(buffer, &self.service.ledger);
                 return if self.pace.allowance().is_zero() { Err(Refusal::TooSlow) } else { Ok(End::Dry) };
             }
             if brought >= TURN_BYTES {
+                lane.all.buffers.give(buffer, &self.service.ledger);
                 return Ok(End::Share);
             }
         }
         // What follows waits for the disk.
-        drop((buffer, memory, lane));
+        lane.all.buffers.give(buffer, &self.service.ledger);
+        drop(lane);
         let whole = self.finish()?;
         if self.answers.is_none() {
             return Ok(End::Whole(whole));
@@ -213,22 +205,19 @@ impl Transfer {
         std::mem::take(&mut self.early).into_iter().try_for_each(|frame| self.feed(frame))
     }
 
-    /// A buffer for as much as takes the file to where whole buffers are whole pages of it, and its permit.
-    fn first_buffer(&mut self) -> Result<(Vec<u8>, Option<Permit>), Refusal> {
-        let memory = self.service.ledger.spare(BUFFER_BYTES);
-        if memory.is_none() {
-            self.feed_early()?;
-            return Ok((Vec::with_capacity(BUFFER_BYTES_MIN), None));
-        }
+    /// Begins with what was read already, so that whole buffers are whole pages of the file: returns how many bytes of
+    /// the first are none of the body's.
+    fn begin(&mut self, buffer: &mut Buffer) -> Result<usize, Refusal> {
         let early_bytes: usize = self.early.iter().map(Bytes::len).sum();
-        if self.left > 0 && matches!(self.files, Some(Files::Raw(_))) && early_bytes < BUFFER_BYTES {
-            let mut buffer = Vec::with_capacity(BUFFER_BYTES);
-            std::mem::take(&mut self.early).iter().for_each(|frame| buffer.extend_from_slice(frame));
-            return Ok((buffer, memory));
+        if self.left > 0 && matches!(self.files, Some(Files::Raw(_))) && early_bytes < buffer.bytes.capacity() {
+            std::mem::take(&mut self.early).iter().for_each(|frame| buffer.bytes.extend_from_slice(frame));
+            return Ok(0);
         }
         self.feed_early()?;
-        let beyond = usize::try_from(self.file_bytes() % BUFFER_BYTES as u64).unwrap_or(0);
-        Ok((Vec::with_capacity(BUFFER_BYTES - beyond), memory))
+        let skipped = usize::try_from(self.file_bytes() % BUFFER_BYTES as u64).unwrap_or(0);
+        let skipped = if buffer.bytes.capacity() < BUFFER_BYTES { 0 } else { skipped };
+        buffer.bytes.resize(skipped, 0);
+        Ok(skipped)
     }
 
     /// Written of the file that is open.
@@ -320,40 +309,5 @@ impl RawFile {
             Some(sink) => sink,
             none => none.insert(Sink::create(&service.store, self.digest)?),
         })
-    }
-}
-
-/// The frame's own memory for the next one; new memory where somebody kept a piece of it.
-fn emptied(mut frame: Bytes) -> Vec<u8> {
-    let bytes = frame.len();
-    if !frame.is_unique() {
-        return Vec::with_capacity(bytes);
-    }
-    // Without a byte in it, a frame has no memory.
-    frame.truncate(1);
-    let mut buffer = Vec::from(frame);
-    buffer.clear();
-    buffer
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_buffer_comes_back_as_large_as_it_was() {
-        for filled in [1, 100, 4096] {
-            let mut buffer = Vec::with_capacity(4096);
-            buffer.resize(filled, 7);
-            let at = buffer.as_ptr();
-            let frame = Bytes::from(buffer);
-            let kept = frame.clone();
-            drop(kept);
-            let buffer = emptied(frame);
-            assert_eq!((buffer.len(), buffer.capacity(), buffer.as_ptr()), (0, 4096, at));
-        }
-        let frame = Bytes::from(vec![7; 4096]);
-        let _kept = frame.slice(1..);
-        assert_eq!(emptied(frame).capacity(), 4096);
     }
 }
