@@ -24,6 +24,7 @@ test: ## Unit, integration and end-to-end tests on real parts; ends with what wa
 	fuzz/run 8
 	tests/rules/run
 	tests/model
+	tests/sanitize
 	@if [ -s $(HEAPLINE_SKIPPED) ]; then echo "Skipped:"; sort -u $(HEAPLINE_SKIPPED); else echo "Nothing was skipped."; fi
 
 test-kafka-tls: ## The upload server with TLS to Kafka (needs libssl-dev), against a broker that speaks it.
