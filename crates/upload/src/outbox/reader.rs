@@ -105,10 +105,12 @@ impl Current {
     }
 
     fn skip(&mut self, bytes: usize) {
-        if !self.damaged {
+        // Zeros are what the journal writes ahead of its records.
+        let is_damage = self.buffer[self.used..self.used + bytes].iter().any(|byte| *byte != 0);
+        if is_damage && !self.damaged {
             warn!(segment = self.first_seq, offset = self.start, "the journal is torn or damaged here");
         }
-        self.damaged = true;
+        self.damaged |= is_damage;
         self.advance(bytes);
     }
 

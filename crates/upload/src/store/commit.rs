@@ -1,8 +1,9 @@
 //! Commits forms, all or none, many at a time: one thread, one journal write and two syncs for whatever waits. Where
 //! nothing is synced, whoever has forms to commit may do it in the thread's place.
 //!
-//! 1. names of the sealed files: fsync `spool/`, and before it `files/` where the names of a batch before are not synced
-//!    there: a power cut must not keep that a name left the one and lose that it came to the other;
+//! 1. names of the sealed files, unless a sync for an earlier batch took them along: fsync `spool/`, and before it `files/`
+//!    where the names of a batch before are not synced there: a power cut must not keep that a name left the one and lose
+//!    that it came to the other;
 //! 2. one record a form in the journal, fdatasync: **the commit point**;
 //! 3. renames into `files/`, and without Kafka the lines of `events.jsonl`;
 //! 4. the answers;
@@ -181,7 +182,7 @@ impl Commits {
         if self.stopped {
             return Err(CommitError::stopped());
         }
-        self.ready_for_more().map_err(CommitError::new)?;
+        self.ready_for_more().and_then(|()| self.sync_names(forms)).map_err(CommitError::new)?;
         let (mut records, mut end) = (std::mem::take(&mut self.records), self.journal.next_seq());
         records.clear();
         let mut files = Vec::new();
@@ -204,6 +205,15 @@ impl Commits {
         let overdue = self.unsettled_since.is_some_and(|since| since.elapsed() >= SETTLE_TIME_MAX);
         if overdue || self.journal.next_seq() - self.settled_to >= SETTLE_EVENTS_MAX || self.progress.is_stuck() {
             self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// The names of sealed files, before the journal speaks of them.
+    fn sync_names(&self, forms: &[&mut Form]) -> io::Result<()> {
+        let last = forms.iter().flat_map(|form| &form.files).map(Sealed::nth_name).max();
+        if last.is_none_or(|name| self.directory.has_synced(name)) {
+            return Ok(());
         }
         // Else a power cut could keep that a name left `spool/` and lose that it came to `files/`.
         if self.unsettled_since.is_some() {

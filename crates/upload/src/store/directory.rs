@@ -5,6 +5,7 @@ use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags};
@@ -26,7 +27,15 @@ pub(crate) struct Directory {
     outbox: OwnedFd,
     durability: Durability,
     xattr_bytes_max: usize,
+    /// Names made in `spool/` since the start, each counted when it is there.
+    spool_names: AtomicU64,
+    /// So many of them are synced, the first.
+    spool_names_synced: AtomicU64,
 }
+
+/// The how-manieth name in `spool/` since the start somebody's is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct NthName(u64);
 
 impl Directory {
     pub(crate) fn open(dir: &Path, durability: Durability, xattr_bytes_max: usize) -> Result<Self, OpenError> {
@@ -43,7 +52,9 @@ impl Directory {
             Err(Errno::WOULDBLOCK) => return Err(OpenError::InUse { dir: dir.to_owned() }),
             Err(errno) => return Err(error("lock it")(errno.into())),
         }
-        let directory = Self { root, files, spool, outbox, durability, xattr_bytes_max };
+        let (spool_names, spool_names_synced) = (AtomicU64::new(0), AtomicU64::new(0));
+        let directory =
+            Self { root, files, spool, outbox, durability, xattr_bytes_max, spool_names, spool_names_synced };
         directory.one_file_system().map_err(error("rename between its directories"))?;
         directory.sync_fd(&directory.root).map_err(error("sync it"))?;
         // A new store's own name; a parent that may not be opened held it before us.
@@ -90,9 +101,14 @@ impl Directory {
         }
     }
 
-    pub(super) fn create_spool(&self, id: &FileId) -> io::Result<File> {
+    pub(super) fn create_spool(&self, id: &FileId) -> io::Result<(File, NthName)> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(&self.spool, id.to_string(), flags, Mode::RUSR | Mode::WUSR)?.into())
+        let file = rustix::fs::openat(&self.spool, id.to_string(), flags, Mode::RUSR | Mode::WUSR)?;
+        Ok((file.into(), self.count_spool_name()))
+    }
+
+    fn count_spool_name(&self) -> NthName {
+        NthName(self.spool_names.fetch_add(1, Ordering::AcqRel) + 1)
     }
 
     /// A sealed file, to be read.
@@ -103,12 +119,12 @@ impl Directory {
 
     /// Makes a spool file's bytes and metadata durable. fsync rather than fdatasync: an extended attribute is inode
     /// metadata that fdatasync may leave behind, and a new file's size makes both write the inode anyway.
-    /// `true` where the metadata is in a sidecar.
-    pub(super) fn seal_spool(&self, id: &FileId, file: &File, meta: &FileMeta) -> io::Result<bool> {
+    /// The sidecar's name, where the metadata is in one.
+    pub(super) fn seal_spool(&self, id: &FileId, file: &File, meta: &FileMeta) -> io::Result<Option<NthName>> {
         let sync = |sidecar: &File| self.sync_fd(sidecar);
         let has_sidecar = meta::write(self.xattr_bytes_max, file, self.spool.as_fd(), id, meta, sync)?;
         self.sync_fd(file)?;
-        Ok(has_sidecar)
+        Ok(has_sidecar.then(|| self.count_spool_name()))
     }
 
     pub(super) fn remove_spool(&self, id: &FileId) -> io::Result<()> {
@@ -137,7 +153,15 @@ impl Directory {
 
     /// The names of sealed files, before the journal may speak of them.
     pub(super) fn sync_spool(&self) -> io::Result<()> {
-        self.sync_fd(&self.spool)
+        let names = self.spool_names.load(Ordering::Acquire);
+        self.sync_fd(&self.spool)?;
+        self.spool_names_synced.fetch_max(names, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Whether a sync that began after the name was there has ended.
+    pub(super) fn has_synced(&self, name: NthName) -> bool {
+        self.spool_names_synced.load(Ordering::Acquire) >= name.0
     }
 
     /// The names of published files. `spool/` needs no sync of its own: a name that stays behind there after a power

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use super::directory::NthName;
 use super::{Directory, FileId, FileMeta, StoreError};
 
 /// A file being written. Dropped before [`seal`](Self::seal), it is removed.
@@ -12,6 +13,7 @@ use super::{Directory, FileId, FileMeta, StoreError};
 pub struct SpoolFile {
     // Closed before the name is removed: fields drop in order, and the last close frees the blocks.
     file: File,
+    nth_name: NthName,
     name: SpoolName,
 }
 
@@ -20,6 +22,8 @@ pub struct SpoolFile {
 pub struct Sealed {
     meta: FileMeta,
     has_sidecar: bool,
+    /// The sidecar's, where there is one: it came last.
+    nth_name: NthName,
     name: SpoolName,
 }
 
@@ -27,8 +31,8 @@ impl SpoolFile {
     pub(super) fn create(directory: &Arc<Directory>) -> Result<Self, StoreError> {
         let error = |source| StoreError::new("create a spool file", source);
         let id = FileId::generate().map_err(error)?;
-        let file = directory.create_spool(&id).map_err(error)?;
-        Ok(Self { file, name: SpoolName { directory: Arc::clone(directory), id, armed: true } })
+        let (file, nth_name) = directory.create_spool(&id).map_err(error)?;
+        Ok(Self { file, nth_name, name: SpoolName { directory: Arc::clone(directory), id, armed: true } })
     }
 
     #[must_use]
@@ -48,8 +52,9 @@ impl SpoolFile {
     /// Any of the file system's; the file is then removed.
     pub fn seal(self, meta: FileMeta) -> Result<Sealed, StoreError> {
         let sealed = self.name.directory.seal_spool(&self.name.id, &self.file, &meta);
-        let has_sidecar = sealed.map_err(|source| StoreError::new("make an uploaded file durable", source))?;
-        Ok(Sealed { meta, has_sidecar, name: self.name })
+        let sidecar = sealed.map_err(|source| StoreError::new("make an uploaded file durable", source))?;
+        let (has_sidecar, nth_name) = (sidecar.is_some(), sidecar.unwrap_or(self.nth_name));
+        Ok(Sealed { meta, has_sidecar, nth_name, name: self.name })
     }
 }
 
@@ -67,6 +72,11 @@ impl Sealed {
     /// Whether the metadata is in a file of its own.
     pub(super) fn has_sidecar(&self) -> bool {
         self.has_sidecar
+    }
+
+    /// The last of its names in `spool/`.
+    pub(super) fn nth_name(&self) -> NthName {
+        self.nth_name
     }
 
     /// The journal speaks of the file, or may: from here on only recovery or the committer moves it.
