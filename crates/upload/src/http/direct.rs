@@ -10,6 +10,7 @@
 mod answer;
 mod buffers;
 mod form;
+mod intake;
 mod together;
 mod transfer;
 

@@ -35,10 +35,17 @@ fn a_connection_is_kept_for_several_requests() {
 /// is there with its head, or ends with the buffer, or is followed by the next request, must lose nothing and gain nothing.
 #[test]
 fn bodies_about_the_size_of_a_buffer_are_stored_as_they_were_sent() {
+    for digest in [true, false] {
+        stores_bodies_about_the_size_of_a_buffer(&Server::with(Setup { digest, ..Setup::default() }));
+    }
+}
+
+fn stores_bodies_about_the_size_of_a_buffer(server: &Server) {
     const BUFFER_BYTES: usize = 256 << 10;
-    let server = Server::start();
     let mut client = server.client();
-    let sizes = [8 << 10, BUFFER_BYTES, 2 * BUFFER_BYTES].into_iter().flat_map(|size| [size - 1, size, size + 1]);
+    let sizes = [8 << 10, 64 << 10, 72 << 10, BUFFER_BYTES, 2 * BUFFER_BYTES]
+        .into_iter()
+        .flat_map(|size| [size - 1, size, size + 1]);
     for bytes in sizes.chain([12 << 10, 100_000, 1_000_000]) {
         let content = noise(bytes);
         let mut twice = Vec::new();

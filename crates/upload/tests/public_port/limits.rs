@@ -3,7 +3,7 @@ use std::time::Duration;
 use heapline_upload::admission::Limits;
 use heapline_upload::multipart;
 
-use crate::client::form;
+use crate::client::{form, noise};
 use crate::serving::{Server, Setup, TOKEN, until};
 
 fn server(limits: Limits) -> Server {
@@ -65,6 +65,29 @@ fn a_pause_in_a_body_changes_nothing() {
     until("the pause shows on the disk", written);
     let id = client.send("def").answer().id();
     assert_eq!(server.file(&id), b"abcdef");
+}
+
+/// Thread and buffer are given back in a pause, and the next turn goes on with others.
+#[test]
+fn pauses_in_a_large_body_change_nothing() {
+    const PIECES: [usize; 6] = [100_000, 1, 300_000, 65_537, 4096, 700_000];
+    for digest in [true, false] {
+        let server = Server::with(Setup { digest, ..Setup::default() });
+        let content = noise(PIECES.iter().sum());
+        let mut client = server.client();
+        client.send(format!(
+            "PUT /files/a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {}\r\n\r\n",
+            content.len()
+        ));
+        let mut sent = 0;
+        for bytes in PIECES {
+            client.send(&content[sent..sent + bytes]);
+            sent += bytes;
+            until("what came is on the disk", || server.spooled_bytes() == sent as u64 || sent == content.len());
+        }
+        let id = client.answer().id();
+        assert!(server.file(&id) == content);
+    }
 }
 
 #[test]

@@ -126,6 +126,12 @@ impl Server {
             .collect()
     }
 
+    /// What the uploads in flight have on the disk.
+    pub(crate) fn spooled_bytes(&self) -> u64 {
+        let spool = self.directory.path().join("store/spool");
+        self.names("spool").iter().filter_map(|name| Some(std::fs::metadata(spool.join(name)).ok()?.len())).sum()
+    }
+
     pub(crate) fn file(&self, id: &str) -> Vec<u8> {
         let path: PathBuf = self.directory.path().join("store/files").join(id);
         std::fs::read(path).unwrap()

@@ -3,32 +3,26 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::buffers::{BUFFER_BYTES, Buffer};
 use super::form::FormFiles;
+use super::intake::{Came, Intake};
 use super::{Draining, Lanes, answer, goes_on};
 use crate::http::answer::{self as stored, Target};
 use crate::http::uploads::Plan;
 use crate::http::{Refusal, Service};
 use crate::metrics::{InFlight, Outcome};
-use crate::pace::Pace;
 use crate::sink::{DigestPlan, Sink};
 use crate::store::{FileMeta, Sealed};
 
 /// What a turn may bring at most, before others get theirs.
 const TURN_BYTES: u64 = 32 << 20;
 
-/// How long a thread waits for more, if the turn has brought enough for it to be worth while; where others wait for a
-/// lane, one step of it. So sixteen lanes full of clients that pause still move half a gigabyte a second.
-const LINGER_MAX: Duration = Duration::from_millis(100);
-const LINGER_STEP: Duration = Duration::from_millis(2);
+/// A turn that brought less does not wait for more.
 const LINGER_WORTH_BYTES: u64 = 64 << 10;
 
 /// The right to read an upload on a thread.
@@ -82,10 +76,7 @@ pub(super) struct Transfer {
     service: Arc<Service>,
     files: Option<Files>,
     early: Vec<Bytes>,
-    left: u64,
-    /// Read of the next request.
-    beyond: Bytes,
-    pace: Pace,
+    intake: Intake,
     is_first_turn: bool,
     /// Where the thread is to commit and to answer, too: whether the connection is about to close.
     answers: Option<(InFlight, Draining)>,
@@ -113,17 +104,8 @@ impl Transfer {
             }
             Plan::Form { boundary, .. } => Files::Form(Box::new(FormFiles::new(Arc::clone(&service), &boundary))),
         };
-        let pace = Pace::new(service.limits.body_idle_max, service.limits.body_bytes_per_second_min);
-        Self {
-            service,
-            files: Some(files),
-            early,
-            left,
-            beyond: Bytes::new(),
-            pace,
-            is_first_turn: true,
-            answers: None,
-        }
+        let intake = Intake::new(&service, left);
+        Self { service, files: Some(files), early, intake, is_first_turn: true, answers: None }
     }
 
     /// Has the thread that receives the last of the body commit and answer, too: for an upload without a key, where
@@ -134,16 +116,16 @@ impl Transfer {
 
     /// How long the client may be silent from now on.
     pub(super) fn patience(&self) -> Duration {
-        self.pace.allowance()
+        self.intake.patience()
     }
 
     /// What was read of the next request, and what was to be ended with an answer that was not given.
     pub(super) fn into_parts(self) -> (Bytes, Option<InFlight>) {
-        (self.beyond, self.answers.map(|(in_flight, _)| in_flight))
+        (self.intake.into_beyond(), self.answers.map(|(in_flight, _)| in_flight))
     }
 
     pub(super) fn waited(&mut self, time: Duration) {
-        self.pace.waited(time);
+        self.intake.waited(time);
     }
 
     /// Stores a body of which nothing is left to be received. Blocking.
@@ -163,20 +145,15 @@ impl Transfer {
         let mut buffer = lane.all.buffers.take(&self.service.ledger);
         let mut skipped = self.begin(&mut buffer)?;
         let mut brought = 0;
-        while self.left > 0 {
-            let (bytes, dry) = self.fill(socket, &mut buffer.bytes)?;
+        while self.intake.left() > 0 {
+            let (bytes, dry) = self.carry(socket, &mut buffer, &mut skipped)?;
             brought += bytes;
-            if buffer.bytes.len() > skipped {
-                let frame = buffer.frame();
-                self.feed(frame.slice(std::mem::take(&mut skipped)..))?;
-                buffer.reclaim(frame);
-            }
-            if self.left == 0 {
+            if self.intake.left() == 0 {
                 break;
             }
-            if dry && (brought < lingers_from || !self.comes_more(socket, &lane)?) {
+            if dry && (brought < lingers_from || !self.intake.comes_more(socket, || lane.is_wanted())?) {
                 lane.all.buffers.give(buffer, &self.service.ledger);
-                return if self.pace.allowance().is_zero() { Err(Refusal::TooSlow) } else { Ok(End::Dry) };
+                return if self.intake.patience().is_zero() { Err(Refusal::TooSlow) } else { Ok(End::Dry) };
             }
             if brought >= TURN_BYTES {
                 lane.all.buffers.give(buffer, &self.service.ledger);
@@ -209,7 +186,8 @@ impl Transfer {
     /// the first are none of the body's.
     fn begin(&mut self, buffer: &mut Buffer) -> Result<usize, Refusal> {
         let early_bytes: usize = self.early.iter().map(Bytes::len).sum();
-        if self.left > 0 && matches!(self.files, Some(Files::Raw(_))) && early_bytes < buffer.bytes.capacity() {
+        if self.intake.left() > 0 && matches!(self.files, Some(Files::Raw(_))) && early_bytes < buffer.bytes.capacity()
+        {
             std::mem::take(&mut self.early).iter().for_each(|frame| buffer.bytes.extend_from_slice(frame));
             return Ok(0);
         }
@@ -229,49 +207,15 @@ impl Transfer {
         }
     }
 
-    /// Reads until the buffer is full, the body is whole, or the socket has no more; `true` in that last case. What is of
-    /// the next request is put aside.
-    fn fill(&mut self, socket: &TcpStream, buffer: &mut Vec<u8>) -> Result<(u64, bool), Refusal> {
-        let mut total = 0;
-        loop {
-            if self.left == 0 || buffer.len() == buffer.capacity() {
-                return Ok((total, false));
-            }
-            match rustix::io::read(socket, spare_capacity(buffer)) {
-                Ok(0) => return Err(Refusal::Cut),
-                Ok(bytes) => {
-                    let bytes_of_body = self.left.min(bytes as u64);
-                    let beyond = bytes - usize::try_from(bytes_of_body).unwrap_or(bytes);
-                    if beyond > 0 {
-                        self.beyond = buffer.split_off(buffer.len() - beyond).into();
-                    }
-                    total += bytes_of_body;
-                    self.left -= bytes_of_body;
-                    self.pace.received(bytes_of_body);
-                    self.service.metrics.received_bytes.inc_by(bytes_of_body);
-                }
-                Err(Errno::AGAIN) => return Ok((total, true)),
-                Err(Errno::INTR) => {}
-                Err(_) => return Err(Refusal::Cut),
-            }
+    /// A buffer full of the body into its files.
+    fn carry(&mut self, socket: &TcpStream, buffer: &mut Buffer, skipped: &mut usize) -> Result<Came, Refusal> {
+        let came = self.intake.fill(socket, &mut buffer.bytes)?;
+        if buffer.bytes.len() > *skipped {
+            let frame = buffer.frame();
+            self.feed(frame.slice(std::mem::take(skipped)..))?;
+            buffer.reclaim(frame);
         }
-    }
-
-    /// Waits for more, but not for long.
-    fn comes_more(&mut self, socket: &TcpStream, lane: &Lane) -> Result<bool, Refusal> {
-        let began = Instant::now();
-        let linger_max = LINGER_MAX.min(self.pace.allowance());
-        let step = Timespec { tv_sec: 0, tv_nsec: i64::from(LINGER_STEP.subsec_nanos()) };
-        let comes = loop {
-            match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&step)) {
-                Ok(0) if lane.is_wanted() || began.elapsed() >= linger_max => break false,
-                Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => break true,
-                Err(_) => return Err(Refusal::Cut),
-            }
-        };
-        self.pace.waited(began.elapsed());
-        Ok(comes)
+        Ok(came)
     }
 
     fn feed(&mut self, frame: Bytes) -> Result<(), Refusal> {
