@@ -133,7 +133,7 @@ impl Agent {
         &self.state.readiness
     }
 
-    /// A gauge of the work in hand, sampled five times a second (at rest, when it changes): memory that belongs to it is no leak.
+    /// A gauge of the work in hand, sampled five times a second (at rest once): memory that belongs to it is no leak.
     pub fn work_in_flight(&self) -> WorkInFlight {
         self.state.work.clone()
     }

@@ -36,6 +36,7 @@ mod files;
 mod layout;
 mod mapping;
 mod peak;
+mod prefetch;
 mod samples;
 mod specimen;
 mod stacks;

@@ -1,4 +1,4 @@
-//! The thread that watches: jemalloc's statistics five times a second, RSS once a second, a judgement
+//! The thread that watches: jemalloc's statistics five times a second, at rest once; RSS once a second, a judgement
 //! every ten.
 
 use std::io;
@@ -17,12 +17,15 @@ use crate::verdict::{Judgement, Verdict};
 use crate::watch::Watch;
 
 /// Floors need many looks: the minimum of ten seconds tells a leak far smaller than single looks do. A look costs 40 µs
-/// while its code and data are in the processor's caches and was measured at 120 µs after a sleep: while nothing is sampled,
-/// one a second does.
+/// while its code and data are in the processor's caches and was measured at 120 µs after a sleep.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// RSS moves more slowly and costs a system call.
 const LOOKS_PER_RSS: u32 = 5;
+
+/// Looks in a row without a sample, and without work that came or went, after which a process is at rest. Then the thread wakes
+/// for RSS only: to wake costs more than to look.
+const LOOKS_TO_REST: u32 = 10;
 
 /// A cgroup's limit can be changed while the process runs: once a minute.
 const LOOKS_PER_LIMIT: u32 = 300;
@@ -77,9 +80,11 @@ fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) 
     }
     let mut seen = None;
     let mut due = Instant::now();
-    for look in 1_u64.. {
+    let mut pace = Pace::default();
+    loop {
+        let looks = pace.advance();
         // A process that was stopped or starved gets no burst of looks to catch up.
-        due = (due + LOOK_INTERVAL).max(Instant::now());
+        due = (due + LOOK_INTERVAL * looks).max(Instant::now());
         match stopped.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
@@ -88,10 +93,12 @@ fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) 
             live.tick();
         }
         unwind::learn();
-        let rss_is_due = look.is_multiple_of(LOOKS_PER_RSS.into());
+        let rss_is_due = pace.is_at(LOOKS_PER_RSS);
         // While nothing of any size comes or goes, live bytes stay what they are.
         let turnover = livetable::current().map(|live| (live.table().turnover(), state.work.count()));
-        if turnover.is_some() && turnover == seen && !rss_is_due && prof::active() {
+        let is_quiet = turnover.is_some() && turnover == seen && prof::active();
+        pace.saw(is_quiet);
+        if is_quiet && !rss_is_due {
             continue;
         }
         seen = turnover;
@@ -101,7 +108,7 @@ fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) 
         let observation = observation(seconds, state.reader.heap(), rss_bytes, state.work.count());
         let floor_is_complete = watch.observe(&observation);
 
-        if look.is_multiple_of(LOOKS_PER_LIMIT.into()) {
+        if pace.is_at(LOOKS_PER_LIMIT) {
             let limit = limits.read();
             state.update(|report| report.limit = limit);
         }
@@ -119,6 +126,31 @@ fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) 
             }
             state.update(|report| report.outlook = outlook);
         }
+    }
+}
+
+/// Which look is next: each, or at rest those at which RSS is due.
+#[derive(Debug, Default)]
+struct Pace {
+    look: u64,
+    quiet_looks: u32,
+}
+
+impl Pace {
+    /// Goes on to the next look; returns how many that is further.
+    fn advance(&mut self) -> u32 {
+        let since_rss = (self.look % u64::from(LOOKS_PER_RSS)) as u32;
+        let looks = if self.quiet_looks < LOOKS_TO_REST { 1 } else { LOOKS_PER_RSS - since_rss };
+        self.look += u64::from(looks);
+        looks
+    }
+
+    fn is_at(&self, every: u32) -> bool {
+        self.look.is_multiple_of(every.into())
+    }
+
+    fn saw(&mut self, is_quiet: bool) {
+        self.quiet_looks = if is_quiet { self.quiet_looks.saturating_add(1) } else { 0 };
     }
 }
 
@@ -159,5 +191,29 @@ impl Limits {
     fn read(&self) -> Limit {
         let cgroup = if self.configured.is_none() { cgroup::read_limit_bytes() } else { None };
         cgroup::effective(self.configured, cgroup, self.host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_rest_one_look_a_second_and_none_for_rss_is_left_out() {
+        let mut pace = Pace::default();
+        let mut looks_at = |quiet: bool, count: usize| -> Vec<u64> {
+            let look = |_| {
+                pace.advance();
+                pace.saw(quiet);
+                pace.look
+            };
+            (0..count).map(look).collect()
+        };
+        assert_eq!(looks_at(false, 3), [1, 2, 3]);
+        assert_eq!(looks_at(true, 10), (4..=13).collect::<Vec<_>>());
+        assert_eq!(looks_at(true, 4), [15, 20, 25, 30]);
+        assert_eq!(looks_at(false, 1), [35]);
+        assert_eq!(looks_at(false, 3), [36, 37, 38]);
+        assert!(LOOKS_PER_LIMIT.is_multiple_of(LOOKS_PER_RSS));
     }
 }

@@ -11,6 +11,8 @@ mod livetable {
     }
     #[path = "../../../src/livetable/layout.rs"]
     pub(crate) mod layout;
+    #[path = "../../../src/livetable/prefetch.rs"]
+    pub(crate) mod prefetch;
     #[path = "../../../src/livetable/samples.rs"]
     pub(crate) mod samples;
     #[path = "../../../src/livetable/stacks.rs"]

@@ -7,10 +7,14 @@
 use super::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use super::atomic::{AtomicU64, fence};
 use super::layout::{BUCKET, Regions, SAMPLE_WORDS};
+use super::prefetch::prefetch;
 use super::stacks::StackId;
 
 /// Attempts at an address that other threads free at the same moment.
 const CONTENDED_MAX: usize = 100;
+
+/// Keys that a walk looks at ahead, to have what belongs to them fetched.
+const KEYS_AHEAD: usize = 64;
 
 const EMPTY: u64 = 0;
 /// A slot that is being filled or emptied. No allocation has this address.
@@ -90,6 +94,12 @@ impl<'a> Samples<'a> {
     /// All that live, each as a whole; those that come or go meanwhile may be in it or not.
     pub(super) fn live(&self) -> impl Iterator<Item = LiveSample> {
         self.keys.iter().enumerate().filter_map(|(slot, key)| {
+            let ahead = slot + KEYS_AHEAD;
+            if let Some(word) = self.samples.get(ahead * SAMPLE_WORDS)
+                && self.keys.get(ahead).is_some_and(|key| key.load(Relaxed) > CLAIMED)
+            {
+                prefetch(word);
+            }
             let address = key.load(Acquire);
             if address <= CLAIMED {
                 return None;

@@ -8,6 +8,7 @@
 use super::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use super::atomic::{AtomicU64, fence};
 use super::layout::{Regions, STACK_WORDS, word};
+use super::prefetch::prefetch;
 use super::weight::Weighted;
 
 /// Slots that are looked at for one stack. At 90% full, one stack in a thousand finds none free.
@@ -149,6 +150,13 @@ impl<'a> Stacks<'a> {
     /// Where a slot's frames begin.
     pub(super) fn first_frame(&self, slot: usize) -> u64 {
         self.word(slot, FRAMES).map_or(0, |extent| extent.load(Relaxed) >> 32)
+    }
+
+    /// Has a slot fetched that is read soon.
+    pub(super) fn prefetch(&self, slot: usize) {
+        if let Some(key) = self.word(slot, KEY) {
+            prefetch(key);
+        }
     }
 
     /// What a slot holds, with its frames in place of what the buffer held; `None` where it is empty, changes at this

@@ -1,6 +1,7 @@
 //! A profile's samples, by a walk over the table while the hooks go on.
 
 use super::peak::PeakCopy;
+use super::prefetch::prefetch;
 use super::samples::LiveSample;
 use super::stacks::{DEPTH_MAX, StackId};
 use super::table::{TICKS_PER_SECOND, Table};
@@ -11,6 +12,9 @@ use crate::profile::model::{Count, Sample};
 const ALLOCATION_BYTES_MAX: u64 = 1 << 47;
 /// More than a process allocates in its life, in bytes: 30 GB a second for a year.
 const ALLOCATED_BYTES_MAX: u64 = 1 << 60;
+
+/// Stacks whose slots a walk has fetched ahead of those that it reads.
+const STACKS_AHEAD: usize = 8;
 
 /// One stack that a walk comes by.
 #[derive(Clone, Copy, Debug)]
@@ -168,12 +172,20 @@ impl Table<'_> {
             *weighted = weighted.plus(weights.of(sample.bytes));
         }
         let shows = |slot: usize| live[slot].1 > 0 || (allocations == Allocations::OfAll && self.stacks.is_used(slot));
-        let mut slots: Vec<(u64, usize)> =
-            (0..live.len()).filter(|&slot| shows(slot)).map(|slot| (self.stacks.first_frame(slot), slot)).collect();
-        // Through the frames from one end to the other: memory is read ahead in that order.
+        // Through the frames from one end to the other: memory is read ahead in that order. One number each, offset and slot
+        // of 32 bits: these are sorted in a third of the time.
+        let in_order = |slot: usize| self.stacks.first_frame(slot) << 32 | slot as u64;
+        let mut slots: Vec<u64> = (0..live.len()).filter(|&slot| shows(slot)).map(in_order).collect();
         slots.sort_unstable();
+        let slot_of = |place: usize| slots.get(place).map(|place| (place & u64::from(u32::MAX)) as usize);
         let mut frames = Vec::with_capacity(DEPTH_MAX);
-        for (_, slot) in slots {
+        for place in 0..slots.len() {
+            let Some(slot) = slot_of(place) else { break };
+            // Slots are met in no order.
+            if let Some(ahead) = slot_of(place + STACKS_AHEAD) {
+                self.stacks.prefetch(ahead);
+                prefetch(&live[ahead]);
+            }
             let (generation, samples, weighted) = live[slot];
             let stack = self.stacks.read(slot, &mut frames);
             let same = stack.is_some_and(|stack| stack.id.generation == generation);

@@ -37,20 +37,14 @@ fn protobuf(profile: &Compact, symbols: &Symbols, kind: Kind, gzip: &mut GzEncod
     for (name, unit) in &types[if has_alloc { 0 } else { 2 }..] {
         out.message(1, &tables.value_type(name, unit));
     }
-    let (mut sample, mut ids) = (Message::default(), Message::default());
+    let mut ids = Ids::default();
     for counted in &profile.samples {
         let alloc = counted.alloc.unwrap_or_default();
         let values = [alloc.objects, alloc.bytes, counted.inuse.objects, counted.inuse.bytes];
-        ids.clear();
-        for (depth, &number) in profile.stack(counted).iter().enumerate() {
-            ids.varint(tables.location(number, depth == 0));
-        }
         // Rounded once, here; `as` saturates, far above what an address space holds.
         let values = values.map(|value| (value.round() as i64).cast_unsigned());
-        sample.clear();
-        sample.message(1, &ids);
-        sample.packed(2, &values[if has_alloc { 0 } else { 2 }..]);
-        out.message(2, &sample);
+        tables.write_stack(profile.stack(counted), &mut ids);
+        out.sample(ids.bytes(), &values[if has_alloc { 0 } else { 2 }..]);
         if out.0.len() >= CHUNK_BYTES {
             out.flush(gzip);
         }
@@ -82,9 +76,8 @@ struct Tables<'a> {
     strings: Strings<'a>,
     mappings: Vec<(&'a Mapping, Filled)>,
     return_addresses: &'a [u64],
-    /// By number of the return address and whether it is a leaf, which shows fewer of the calls inlined there; 0: none
-    /// yet.
-    location_ids: [Vec<u64>; 2],
+    /// By number of the return address and whether it is a leaf, which shows fewer of the calls inlined there.
+    location_ids: [Vec<Id>; 2],
     locations_written: u64,
     locations: Message,
     function_ids: HashMap<(&'a str, &'a str), u64>,
@@ -103,7 +96,7 @@ struct Filled {
 impl<'a> Tables<'a> {
     fn new(profile: &'a Compact, symbols: &'a Symbols) -> Tables<'a> {
         let return_addresses = profile.return_addresses();
-        let ids = || vec![0; return_addresses.len()];
+        let ids = || vec![Id::NONE; return_addresses.len()];
         let mut strings = Strings { numbers: HashMap::new(), texts: Vec::new() };
         strings.index(""); // is number 0 by definition
         Tables {
@@ -126,17 +119,32 @@ impl<'a> Tables<'a> {
         value_type
     }
 
-    fn location(&mut self, number: u32, is_leaf: bool) -> u64 {
+    fn write_stack(&mut self, stack: &[u32], ids: &mut Ids) {
+        ids.begin(stack.len());
+        let Some((&leaf, mut callers)) = stack.split_first() else { return };
+        ids.push(self.location(leaf, true));
+        loop {
+            // The bulk, without a look at anything but the numbers.
+            callers = &callers[ids.push_known(callers, &self.location_ids[0])..];
+            let Some((&unknown, rest)) = callers.split_first() else { return };
+            ids.push(self.location(unknown, false));
+            callers = rest;
+        }
+    }
+
+    fn location(&mut self, number: u32, is_leaf: bool) -> Id {
         match self.location_ids[usize::from(is_leaf)][number as usize] {
-            0 => self.new_location(number as usize, is_leaf),
+            Id::NONE => self.new_location(number as usize, is_leaf),
             id => id,
         }
     }
 
-    fn new_location(&mut self, number: usize, is_leaf: bool) -> u64 {
+    #[cold]
+    fn new_location(&mut self, number: usize, is_leaf: bool) -> Id {
         self.locations_written += 1;
         let id = self.locations_written;
-        self.location_ids[usize::from(is_leaf)][number] = id;
+        let written = Id::of(id);
+        self.location_ids[usize::from(is_leaf)][number] = written;
         let symbols = self.symbols;
         let address = self.return_addresses[number].saturating_sub(1);
         let mapping = self.mappings.iter().position(|(mapping, _)| mapping.contains(address));
@@ -158,7 +166,7 @@ impl<'a> Tables<'a> {
             filled.lines |= frames.iter().any(|frame| frame.line > 0);
             filled.inlined |= frames.len() > 1;
         }
-        id
+        written
     }
 
     fn function(&mut self, name: &'a str, file: &'a str) -> u64 {
@@ -207,6 +215,67 @@ impl<'a> Strings<'a> {
     }
 }
 
+/// The number of a location as it is written: there are some hundred, and half a million references to them.
+///
+/// Its varint from the lowest byte on; in the highest one, how many bytes these are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Id(u64);
+
+impl Id {
+    const NONE: Id = Id(0);
+
+    fn of(number: u64) -> Id {
+        // Seven bytes hold 2^49 locations; numbers of addresses have 32 bits.
+        let (mut varint, mut shift, mut rest) = (0, 0, number & ((1 << 49) - 1));
+        while rest >= 0x80 {
+            varint |= (rest & 0x7f | 0x80) << shift;
+            (shift, rest) = (shift + 8, rest >> 7);
+        }
+        Id(varint | rest << shift | (shift / 8 + 1) << 56)
+    }
+}
+
+/// The locations of one stack, as they are written.
+#[derive(Default)]
+struct Ids {
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+impl Ids {
+    /// Starts anew, with room for so many.
+    fn begin(&mut self, count: usize) {
+        if self.buffer.len() < count * size_of::<Id>() {
+            self.buffer.resize(count * size_of::<Id>(), 0);
+        }
+        self.len = 0;
+    }
+
+    fn push(&mut self, id: Id) {
+        self.push_known(&[0], &[id]);
+    }
+
+    /// Up to the first that has none; returns how many.
+    fn push_known(&mut self, numbers: &[u32], ids: &[Id]) -> usize {
+        let mut len = self.len;
+        let mut known = 0;
+        for &number in numbers {
+            let id = ids[number as usize];
+            let Some(place) = self.buffer.get_mut(len..len + size_of::<Id>()).filter(|_| id != Id::NONE) else { break };
+            // All eight bytes: the next takes back what is too much, and no branch depends on a length.
+            place.copy_from_slice(&id.0.to_le_bytes());
+            len += (id.0 >> 56) as usize;
+            known += 1;
+        }
+        self.len = len;
+        known
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+}
+
 /// A protocol buffer message as it is written: fields of three kinds, those of value 0 left out.
 #[derive(Default)]
 struct Message(Vec<u8>);
@@ -249,6 +318,16 @@ impl Message {
         self.varint(field << 3 | 2);
         self.varint(values.iter().map(|&value| varint_bytes(value)).sum());
         values.iter().for_each(|&value| self.varint(value));
+    }
+
+    /// Locations and values in a message of their own.
+    fn sample(&mut self, locations: &[u8], values: &[u64]) {
+        let bytes = |content: u64| 1 + varint_bytes(content) + content;
+        let of_values = values.iter().map(|&value| varint_bytes(value)).sum();
+        self.varint(2 << 3 | 2);
+        self.varint(bytes(locations.len() as u64) + bytes(of_values));
+        self.bytes(1, locations);
+        self.packed(2, values);
     }
 
     fn flush(&mut self, gzip: &mut GzEncoder<Vec<u8>>) {
@@ -343,6 +422,23 @@ MAPPED_LIBRARIES:
             assert_eq!(decoded.sample_types, types);
             assert_eq!(decoded.samples[0].values, [7, 7168, -2, -2048]);
             assert_eq!((decoded.default_sample_type.as_str(), decoded.duration_nanos), (default, 5));
+        }
+    }
+
+    #[test]
+    fn stacks_of_many_addresses_are_what_they_were() {
+        // Numbers of one, two and three bytes, each known and new by turns, and a leaf that is a caller elsewhere.
+        let stack = |index: u64| (0..index % 5).map(|depth| 1 + (index * 31 + depth * 7_919) % 40_000).collect();
+        let sample =
+            |index| Sample { stack: stack(index), inuse: Count { objects: 1.0, bytes: index as f64 }, alloc: None };
+        let samples: Vec<Sample> = (0..20_000).map(sample).collect();
+        let profile = Profile { samples: samples.clone(), ..Profile::default() };
+        let decoded = Decoded::from_gzip(&pprof(&profile.into(), &Symbols::default(), Kind::Heap));
+        assert!(decoded.locations.len() > 1 << 14);
+        for (sample, decoded_sample) in samples.iter().zip(&decoded.samples) {
+            let addresses = decoded_sample.location_ids.iter().map(|id| decoded.locations[id].address + 1);
+            assert_eq!(addresses.collect::<Vec<_>>(), *sample.stack);
+            assert_eq!(decoded_sample.values, [1, sample.inuse.bytes as i64]);
         }
     }
 

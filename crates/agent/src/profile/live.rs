@@ -1,5 +1,6 @@
 //! A profile by way of the live table.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::compact::Compact;
@@ -55,9 +56,26 @@ pub(super) fn capture(live: &LiveTable, view: View) -> Option<Compact> {
 }
 
 /// The executable mappings of this process, the program first, with their build ids.
+///
+/// Files' headers are read when something was mapped or unmapped since the last time, or where one could not be read.
 pub(crate) fn own_mappings() -> Vec<Mapping> {
-    let text = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let mut mappings = maps::parse(&text);
-    resolve::identify(&mut mappings);
-    mappings
+    static KNOWN: Mutex<Known> = Mutex::new(Known { found: Vec::new(), identified: Vec::new() });
+    let found = maps::parse(&std::fs::read_to_string("/proc/self/maps").unwrap_or_default());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.found != found || known.identified.iter().any(is_unread) {
+        let mut identified = found.clone();
+        resolve::identify(&mut identified);
+        *known = Known { found, identified };
+    }
+    known.identified.clone()
+}
+
+/// Mappings as they stand in `/proc/self/maps`, and the same with what their files say.
+struct Known {
+    found: Vec<Mapping>,
+    identified: Vec<Mapping>,
+}
+
+fn is_unread(mapping: &Mapping) -> bool {
+    mapping.build_id.is_empty() && mapping.filename.starts_with('/') && !mapping.is_deleted
 }

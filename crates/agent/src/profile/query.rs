@@ -65,7 +65,7 @@ pub(super) fn render(mut profile: Compact, query: &Query, resolver: &mut Resolve
             resolver.resolve(profile.addresses(), &unchanged)
         }
         View::Now | View::Survivors { .. } | View::Peak => {
-            let missing = object_state::of_program().missing;
+            let missing = object_state::missing_of_program();
             profile.comments.extend(missing.into_iter().map(|missing| format!("names: {missing}")));
             resolver.resolve(profile.addresses(), &profile.mappings)
         }

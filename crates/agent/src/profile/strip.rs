@@ -20,8 +20,8 @@ pub(crate) fn start_at_program(profile: &mut Profile, symbols: &Symbols) {
 /// The same of a compact profile.
 pub(super) fn compact_at_program(profile: &mut Compact, symbols: &Symbols) {
     let owners: Vec<Owner> = profile.addresses().map(|address| symbols.owner(address)).collect();
-    profile.drop_leaves(|stack| {
-        let owner = |number: &u32| owners[*number as usize];
+    let owner = |number: &u32| owners[*number as usize];
+    let leaves_to_drop = |stack: &[u32]| {
         let leaves = &stack[..stack.len().min(DEPTH_MAX)];
         // Called by no one but the program, the last entry point ends the allocator's part of the stack.
         let entry = leaves.iter().rposition(|number| owner(number) == Owner::Allocator);
@@ -29,6 +29,21 @@ pub(super) fn compact_at_program(profile: &mut Compact, symbols: &Symbols) {
         let program = stack[caller..].iter().position(|number| owner(number) != Owner::StandardLibrary);
         // A stack of nothing but the library (a thread's own start) is kept whole.
         caller + program.unwrap_or(0)
+    };
+    // Most stacks have the leaves of the one before, which say all where the program begins among them.
+    let mut last: Option<([u32; DEPTH_MAX], usize)> = None;
+    profile.drop_leaves(|stack| {
+        let leaves = stack.first_chunk();
+        if let Some((last_leaves, dropped)) = &last
+            && leaves == Some(last_leaves)
+        {
+            return *dropped;
+        }
+        let dropped = leaves_to_drop(stack);
+        let program_is_among =
+            |leaves: &&[u32; DEPTH_MAX]| leaves.get(dropped).is_some_and(|number| owner(number) == Owner::Program);
+        last = leaves.filter(program_is_among).map(|leaves| (*leaves, dropped));
+        dropped
     });
     profile.merge_equal_stacks();
 }
@@ -86,5 +101,26 @@ mod tests {
             (&[11], 1.0),
         ];
         assert_eq!(stacks, expected);
+    }
+    #[test]
+    fn what_is_left_of_a_stack_does_not_depend_on_the_one_before() {
+        let symbols = symbols(&[(10, "malloc"), (11, "alloc::raw_vec::RawVec::grow_one"), (20, "a::b"), (21, "c::d")]);
+        // Runs of the same owner, around sixteen long: entry points and the program's first frame on either side of it.
+        let runs = |number: u64| {
+            [(10, number % 19), (11, number / 19 % 19), (20, number / 361 % 3), (11, number % 2), (21, 1)]
+        };
+        let stack = |number| runs(number).iter().flat_map(|&(address, times)| vec![address; times as usize]).collect();
+        let one = Count { objects: 1.0, bytes: 8.0 };
+        let samples: Vec<Sample> =
+            (0..1_083).map(|number| Sample { stack: stack(number), inuse: one, alloc: None }).collect();
+        let left_of = |samples: &[Sample]| {
+            let mut profile = Profile { samples: samples.to_vec(), ..Profile::default() };
+            start_at_program(&mut profile, &symbols);
+            profile.samples
+        };
+        let mut alone: Vec<Sample> = samples.iter().flat_map(|sample| left_of(std::slice::from_ref(sample))).collect();
+        let mut merged = Profile { samples: std::mem::take(&mut alone), ..Profile::default() };
+        merged.merge_equal_stacks();
+        assert_eq!(left_of(&samples), merged.samples);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::autopsy;
 use super::entry::{Entry, end_id};
@@ -35,16 +35,16 @@ pub(crate) async fn attend(
     state: Arc<State>,
     alerts: Option<Alerts>,
 ) {
+    let started = Instant::now();
     let record = async {
         settle(&recorder, &profiler).await;
-        record(&recorder, &profiler, &state, alerts).await;
+        record(&recorder, &profiler, &state, alerts, ticks(started)).await;
     };
-    tokio::join!(pulse(&recorder, &state), record);
+    tokio::join!(pulse(&recorder, &state, ticks(started)), record);
 }
 
 /// Writes down how the process does, for the one after it.
-async fn pulse(recorder: &Recorder, state: &State) {
-    let mut ticks = ticks();
+async fn pulse(recorder: &Recorder, state: &State, mut ticks: Interval) {
     loop {
         ticks.tick().await;
         let report = state.report();
@@ -65,8 +65,14 @@ async fn pulse(recorder: &Recorder, state: &State) {
     }
 }
 
-async fn record(recorder: &Recorder, profiler: &Profiler, state: &State, mut alerts: Option<Alerts>) {
-    let (mut policy, mut told, mut ticks) = (Policy::new(), Verdict::WarmingUp, ticks());
+async fn record(
+    recorder: &Recorder,
+    profiler: &Profiler,
+    state: &State,
+    mut alerts: Option<Alerts>,
+    mut ticks: Interval,
+) {
+    let (mut policy, mut told) = (Policy::new(), Verdict::WarmingUp);
     loop {
         ticks.tick().await;
         let report = state.report();
@@ -90,9 +96,10 @@ async fn record(recorder: &Recorder, profiler: &Profiler, state: &State, mut ale
     }
 }
 
-fn ticks() -> tokio::time::Interval {
-    let mut ticks = interval(LOOK_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// Those of one start come at the same moments, so that the thread wakes once for all of them.
+fn ticks(started: Instant) -> Interval {
+    let mut ticks = interval_at(started, LOOK_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks
 }
 
@@ -108,7 +115,7 @@ fn look(state: &State, report: &MemoryReport) -> Look {
 
 /// Finds what earlier processes left, and says in the log what became of the last one.
 async fn settle(recorder: &Arc<Recorder>, profiler: &Profiler) {
-    let mut ticks = ticks();
+    let mut ticks = ticks(Instant::now());
     for _ in 0..ADOPTION_ATTEMPTS_MAX {
         let Some(directory) = recorder.directory.as_deref().filter(|_| recorder.found.get().is_none()) else { break };
         ticks.tick().await;

@@ -1,6 +1,7 @@
 //! What an executable file offers for names, and what it lacks.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde::Serialize;
 
@@ -43,6 +44,17 @@ pub(crate) fn of_program() -> ObjectState {
     };
     state.missing = missing(&state, file.has(".debug_info"));
     state
+}
+
+/// What the program's own file lacks. A running program's file stays what it is: once it lacks nothing, it is not read again.
+pub(crate) fn missing_of_program() -> Vec<&'static str> {
+    static COMPLETE: AtomicBool = AtomicBool::new(false);
+    if COMPLETE.load(Relaxed) {
+        return Vec::new();
+    }
+    let missing = of_program().missing;
+    COMPLETE.store(missing.is_empty(), Relaxed);
+    missing
 }
 
 /// Looks for the parts of debug information that were split off, too. Cost: a pass over all units, some milliseconds.

@@ -152,6 +152,8 @@ fn truth() -> Done {
 /// What stays of a hundred profiles and of twenty times five hundred names that were not known before.
 fn memory(admin: SocketAddr) -> Done {
     const ADDRESSES: usize = 500;
+    /// After which the profiler's pages have gone back to the kernel.
+    const PURGE_TIME: Duration = Duration::from_millis(200);
     let heap = stacks::heap();
     let program = env::current_exe()?;
     tell("memory_program_mb", std::fs::metadata(&program)?.len() as f64 / 1e6);
@@ -160,10 +162,12 @@ fn memory(admin: SocketAddr) -> Done {
     forget_highest()?;
     http::get(admin, HEAP)?;
     tell("memory_first_peak_mib", memory_mib("VmHWM") - before);
+    rest(PURGE_TIME);
     tell("memory_first_stays_mib", memory_mib("VmRSS") - before);
     for _ in 0..100 {
         http::get(admin, HEAP)?;
     }
+    rest(PURGE_TIME);
     let profiled = memory_mib("VmRSS");
     tell("memory_hundred_stay_mib", profiled - before);
     forget_highest()?;
@@ -178,6 +182,7 @@ fn memory(admin: SocketAddr) -> Done {
         tell("memory_names_ms", timed(|| http::post(admin, "/debug/pprof/symbol", &asked.join("+")))?);
     }
     tell("memory_names_peak_mib", memory_mib("VmHWM") - profiled);
+    rest(PURGE_TIME);
     tell("memory_names_stay_mib", memory_mib("VmRSS") - profiled);
     drop(heap);
     Ok(())
