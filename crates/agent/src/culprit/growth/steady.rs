@@ -1,6 +1,6 @@
 //! Since when a site grows as it does now, and whether that is how a leak does.
 
-use super::variance::SERIES_MIN;
+use super::variance::{SERIES_MIN, scatter};
 use super::window::Change;
 use crate::culprit::held::Moment;
 
@@ -20,6 +20,8 @@ const STEADY_SHARE_MIN: f64 = 0.25;
 const OLD_SHARE_MIN: f64 = 0.2;
 /// The time at the end in which what filled up is seen to have stopped, seconds.
 const TAIL_SECONDS: f64 = 20.0;
+/// It is as long as the heap needs to grow by so many standard errors of a difference between two of its moments.
+const TAIL_NOISES: f64 = 3.0;
 /// What the tail's rate is at most, of the whole rate, where it stopped.
 const TAIL_SHARE_MAX: f64 = 0.5;
 /// By how much of the whole rate the tail is slower than any time before it where it stopped.
@@ -141,9 +143,16 @@ pub(super) fn heap_stopped(series: &[&Moment]) -> bool {
     let Some(bytes) = exact.filter(|bytes| bytes.len() >= SERIES_MIN) else { return false };
     let rate = |from: usize, to: usize| (bytes[to] - bytes[from]) / (series[to].seconds - series[from].seconds);
     let last = series.len() - 1;
-    let begins = |end: usize| (0..end).rev().find(|&from| series[end].seconds - series[from].seconds >= TAIL_SECONDS);
+    let whole = rate(0, last);
+    if whole <= 0.0 {
+        return false;
+    }
+    // Work in flight is in the heap's account: a pause shows where as much would have grown as the work may take away.
+    let noise_bytes = scatter(series, &bytes).map_or(0.0, |scatter| (2.0 * scatter.of_a_moment).sqrt());
+    let tail_seconds = TAIL_SECONDS.max(TAIL_NOISES * noise_bytes / whole);
+    let begins = |end: usize| (0..end).rev().find(|&from| series[end].seconds - series[from].seconds >= tail_seconds);
     let Some(tail) = begins(last) else { return false };
-    let (whole, ending) = (rate(0, last), rate(tail, last));
+    let ending = rate(tail, last);
     let least = (1..=tail).filter_map(|end| Some(rate(begins(end)?, end))).fold(f64::INFINITY, f64::min);
     least.is_finite() && ending < TAIL_SHARE_MAX * whole && ending < least - TAIL_DEPTH_SHARE * whole
 }
