@@ -11,6 +11,8 @@ mod query;
 mod report;
 mod routes;
 mod server;
+mod status;
+mod style;
 
 pub(crate) use routes::Routes;
 pub(crate) use server::Server;

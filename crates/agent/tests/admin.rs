@@ -121,6 +121,12 @@ fn routes_answer(agent: &Agent) {
         let reply = get(agent, path);
         assert_eq!((reply.status, reply.header("content-type")), (404, Some("text/plain; charset=utf-8")), "{path}");
     }
+    let moved = get(agent, "/debug/pprof");
+    assert_eq!((moved.status, moved.header("location")), (301, Some("pprof/")));
+    let page = get(agent, "/").text();
+    for shown in ["warming up", "Resident memory", "live heap", "Call sites that grow", "debug/pprof/flamegraph"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
     agent.readiness().set(false);
     assert_eq!(get(agent, "/readyz").status, 503);
     assert_eq!(get(agent, "/livez").status, 200);

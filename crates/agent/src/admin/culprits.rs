@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use super::answer::{Answer, error, refusal, text, typed};
 use super::query::{base, parameter};
 use crate::culprit::Report;
-use crate::profile::profiler::Profiler;
+use crate::profile::profiler::{ProfileError, Profiler};
 use crate::quantity;
 use crate::recorder::Recorder;
 
@@ -33,12 +33,17 @@ pub(super) async fn culprits(profiler: &Profiler, recorder: &Recorder, query: &s
         (Some(base), _, _) => profiler.culprits_against(base).await,
         (None, since, Some(age)) => profiler.culprits_of_age(since.unwrap_or(SINCE_DEFAULT), age).await,
         (None, Some(since), None) => profiler.culprits_since(since).await,
-        (None, None, None) => profiler.culprits(SINCE_DEFAULT).await,
+        (None, None, None) => usual(profiler).await,
     };
     match report {
         Ok(report) => answer(&report, asked.as_text),
         Err(refused) => refusal(&refused),
     }
+}
+
+/// What is answered without parameters.
+pub(super) async fn usual(profiler: &Profiler) -> Result<Report, ProfileError> {
+    profiler.culprits(SINCE_DEFAULT).await
 }
 
 fn answer(report: &Report, as_text: bool) -> Answer {

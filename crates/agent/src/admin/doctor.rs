@@ -7,16 +7,11 @@ use hyper::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue};
 
 use super::answer::{Answer, error, refusal, text, typed};
 use super::query::parameter;
+use super::style::{STYLE, escape};
 use crate::doctor::{self, Diagnosis, Table};
 use crate::profile::profiler::Profiler;
 use crate::quantity::format_bytes;
 use crate::state::State;
-
-const STYLE: &str = ":root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:860px;margin:32px auto;\
-padding:0 20px}h1{font-size:22px}h2{font-size:16px;margin:26px 0 6px}table{border-collapse:collapse;width:100%}\
-td,th{text-align:left;padding:5px 14px 5px 0;border-bottom:1px solid #8883;vertical-align:top;font-weight:400}\
-th{opacity:.65;font-size:13px}code{font:13px ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere}\
-.ok{color:#2a9d5c}.bad{color:#d1495b}li{margin:4px 0}";
 
 pub(super) async fn doctor(state: &State, profiler: &Profiler, headers: &HeaderMap, query: &str) -> Answer {
     let as_json = match parameter(query, "format") {
@@ -196,10 +191,6 @@ fn table(page: &mut String, title: &str, rows: &[Row]) {
 
 fn yes_no(yes: bool) -> String {
     if yes { "yes" } else { "no" }.to_owned()
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -1,7 +1,4 @@
-//! Pages for people.
-
-use crate::quantity::format_seconds;
-use crate::state::State;
+//! What `/debug/pprof/` shows to a person.
 
 /// What `/debug/pprof/` offers, by relative links so that it works behind a prefix.
 pub(super) const PPROF_INDEX: &str = r#"<!doctype html>
@@ -16,34 +13,3 @@ pub(super) const PPROF_INDEX: &str = r#"<!doctype html>
 </ul>
 </body></html>
 "#;
-
-/// The page at `/`. Everything in it is the agent's own text.
-pub(super) fn page(state: &State) -> String {
-    let judgement = state.report().outlook.judgement;
-    let held = format_seconds(state.uptime_seconds() - judgement.since_seconds);
-    let pprof = if state.pprof {
-        "<li><a href=\"debug/pprof/\">debug/pprof/</a>: heap profiles, <a href=\"debug/pprof/flamegraph\">flame graph</a></li>"
-    } else {
-        "<li>heap profiles are off (PPROF)</li>"
-    };
-    format!(
-        r#"<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Heapline</title></head><body>
-<h1>Heapline {version}</h1>
-<p>Memory is <strong>{verdict}</strong> for {held}: {evidence}.</p>
-<ul>
-<li><a href="memory">memory</a>: where the resident bytes are, slopes and verdict</li>
-<li><a href="culprits?format=text">culprits</a>: which call sites grow</li>
-<li><a href="profiles">profiles</a>: what the flight recorder has, of earlier processes, too</li>
-<li><a href="doctor">doctor</a>: whether profiles show what they should</li>
-<li><a href="metrics">metrics</a>: for Prometheus</li>
-{pprof}
-<li><a href="livez">livez</a>, <a href="readyz">readyz</a></li>
-</ul>
-</body></html>
-"#,
-        version = env!("CARGO_PKG_VERSION"),
-        verdict = judgement.verdict.name(),
-        evidence = judgement.evidence,
-    )
-}

@@ -13,63 +13,63 @@ use crate::trend::Slope;
 /// Numbers are bytes, bytes per second or seconds, as their names say; a time that is not near is `null`.
 #[derive(Debug, Serialize)]
 pub(super) struct Memory {
-    rss_bytes: u64,
-    limit_bytes: u64,
-    limit_source: &'static str,
-    uptime_seconds: f64,
-    equation: Equation,
-    verdict: &'static str,
+    pub(super) rss_bytes: u64,
+    pub(super) limit_bytes: u64,
+    pub(super) limit_source: &'static str,
+    pub(super) uptime_seconds: f64,
+    pub(super) equation: Equation,
+    pub(super) verdict: &'static str,
     /// How long the verdict has held.
-    since_seconds: f64,
-    evidence: String,
-    floor_bytes: i64,
-    slopes: Vec<WindowSlope>,
-    time_to_limit_seconds: Option<f64>,
+    pub(super) since_seconds: f64,
+    pub(super) evidence: String,
+    pub(super) floor_bytes: i64,
+    pub(super) slopes: Vec<WindowSlope>,
+    pub(super) time_to_limit_seconds: Option<f64>,
     /// At the upper and the lower bound of the slope.
-    time_to_limit_low_seconds: Option<f64>,
-    time_to_limit_high_seconds: Option<f64>,
-    trajectory_degrees: f64,
+    pub(super) time_to_limit_low_seconds: Option<f64>,
+    pub(super) time_to_limit_high_seconds: Option<f64>,
+    pub(super) trajectory_degrees: f64,
     /// The process before this one, with the same state directory.
-    previous: Option<Previous>,
+    pub(super) previous: Option<Previous>,
     /// Those before it, the newest first.
-    earlier: Vec<Previous>,
+    pub(super) earlier: Vec<Previous>,
 }
 
 /// A process that ended.
 #[derive(Debug, Serialize)]
-struct Previous {
-    end: &'static str,
-    uptime_seconds: f64,
+pub(super) struct Previous {
+    pub(super) end: &'static str,
+    pub(super) uptime_seconds: f64,
     /// `null` where it ended before anything was said.
-    verdict: Option<String>,
+    pub(super) verdict: Option<String>,
     /// Where this process serves it; `null` where there is none.
-    last_profile: Option<String>,
+    pub(super) last_profile: Option<String>,
     /// Where its call sites that grew are told.
-    culprits: Option<&'static str>,
+    pub(super) culprits: Option<&'static str>,
     /// What its verdict rested on.
-    evidence: String,
-    pid: u32,
-    service_version: String,
-    started_unix_seconds: f64,
-    rss_bytes: u64,
-    limit_bytes: u64,
-    floor_bytes: i64,
+    pub(super) evidence: String,
+    pub(super) pid: u32,
+    pub(super) service_version: String,
+    pub(super) started_unix_seconds: f64,
+    pub(super) rss_bytes: u64,
+    pub(super) limit_bytes: u64,
+    pub(super) floor_bytes: i64,
 }
 
 #[derive(Debug, Serialize)]
-struct Equation {
-    live_heap_bytes: i64,
-    allocator_overhead_bytes: i64,
-    retained_dirty_bytes: i64,
-    outside_allocator_bytes: i64,
+pub(super) struct Equation {
+    pub(super) live_heap_bytes: i64,
+    pub(super) allocator_overhead_bytes: i64,
+    pub(super) retained_dirty_bytes: i64,
+    pub(super) outside_allocator_bytes: i64,
 }
 
 #[derive(Debug, Serialize)]
-struct WindowSlope {
-    window_seconds: u32,
-    bytes_per_second: f64,
-    low: f64,
-    high: f64,
+pub(super) struct WindowSlope {
+    pub(super) window_seconds: u32,
+    pub(super) bytes_per_second: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
 }
 
 /// The equation is of this moment, the rest of the newest judgement.

@@ -1,7 +1,7 @@
 //! The routes of the admin port:
 //!
 //! ```text
-//! /                     a page of links
+//! /                     a page for people: verdict, memory, call sites that grow, links
 //! /metrics              Prometheus, text format 0.0.4
 //! /memory               the memory equation, slopes and verdict as JSON
 //! /culprits             the call sites that grow; parameters since, min_age, base, process, format
@@ -23,12 +23,12 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, HeaderValue};
+use hyper::header::{ALLOW, HeaderValue, LOCATION};
 use hyper::{Method, Request, StatusCode};
 use prometheus::Registry;
 
 use super::answer::{Answer, error, text, typed};
-use super::{culprits, doctor, flamegraph, page, pprof, profiles, report};
+use super::{culprits, doctor, flamegraph, page, pprof, profiles, report, status};
 use crate::metrics;
 use crate::profile::profiler::{Kind, Profiler};
 use crate::recorder::Recorder;
@@ -51,6 +51,7 @@ enum Route {
     Profiles,
     Profile,
     Doctor,
+    PprofSlash,
     PprofIndex,
     PprofHeap,
     PprofAllocs,
@@ -71,6 +72,7 @@ impl Route {
             "/profiles" => Self::Profiles,
             _ if path.starts_with(profiles::PREFIX) => Self::Profile,
             "/doctor" => Self::Doctor,
+            "/debug/pprof" if pprof => Self::PprofSlash,
             "/debug/pprof/" if pprof => Self::PprofIndex,
             "/debug/pprof/heap" if pprof => Self::PprofHeap,
             "/debug/pprof/allocs" if pprof => Self::PprofAllocs,
@@ -108,7 +110,7 @@ impl Routes {
         }
         let query = request.uri().query().unwrap_or_default();
         match route {
-            Route::Page => typed("text/html; charset=utf-8", page::page(&self.state)),
+            Route::Page => status::status(self).await,
             Route::Metrics => typed(metrics::CONTENT_TYPE, metrics::encode(&self.registry)),
             Route::Memory => memory(&self.state, &self.recorder),
             Route::Culprits => culprits::culprits(&self.profiler, &self.recorder, query).await,
@@ -117,6 +119,7 @@ impl Routes {
             Route::Profile => profiles::profile(&self.profiler, &self.recorder, request.uri().path()).await,
             Route::Doctor => doctor::doctor(&self.state, &self.profiler, request.headers(), query).await,
             Route::PprofFlamegraph => flamegraph::flamegraph(&self.profiler, &self.recorder, query).await,
+            Route::PprofSlash => moved("pprof/"),
             Route::PprofIndex => typed("text/html; charset=utf-8", page::PPROF_INDEX),
             Route::PprofHeap => pprof::profile(&self.profiler, &self.recorder, Kind::Heap, query).await,
             Route::PprofAllocs => pprof::profile(&self.profiler, &self.recorder, Kind::Allocs, query).await,
@@ -127,6 +130,13 @@ impl Routes {
             Route::Ready => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         }
     }
+}
+
+/// To a relative address, so that it is right behind a prefix, too.
+fn moved(location: &'static str) -> Answer {
+    let mut answer = text(StatusCode::MOVED_PERMANENTLY, format!("see {location}\n"));
+    answer.headers_mut().insert(LOCATION, HeaderValue::from_static(location));
+    answer
 }
 
 /// `go tool pprof` shows the text of a refusal under its own paths.

@@ -167,7 +167,10 @@ impl<'a> View<'a> {
         if newest - least < GROWTH_BYTES_MIN {
             return Judgement::Quiet;
         }
-        let whole = self.window(0).change(site);
+        let containers = steady::containers(self.series, &bytes, site);
+        let bytes: Vec<f64> = bytes.iter().zip(&containers).map(|(bytes, container)| bytes - container).collect();
+        let grown_container = |from: usize| containers[containers.len() - 1] - containers[from];
+        let whole = Change { container_bytes: grown_container(0), ..self.window(0).change(site) };
         let lump_bytes = steady::lump_bytes(self.series, &bytes);
         let quantum = quantum_bytes(self.series[self.series.len() - 1].of(site), &whole).max(lump_bytes);
         let mut stretch = Stretch { from: 0, grows_from: 0 };
@@ -176,17 +179,18 @@ impl<'a> View<'a> {
             stretch = steady::latest(self.series, &bytes, quantum);
         }
         let from = stretch.from;
-        let change = if from == 0 { whole } else { self.window(from).change(site) };
+        let change = Change { container_bytes: grown_container(from), ..self.window(from).change(site) };
         let error = change.variance.sqrt();
-        if change.bytes < GROWTH_BYTES_MIN || change.bytes <= TOLD_SIGMA * error {
+        let grown = change.bytes.max(change.bytes - change.container_bytes);
+        if grown < GROWTH_BYTES_MIN || grown <= TOLD_SIGMA * error {
             return Judgement::Quiet;
         }
-        if change.bytes <= NAMING_SIGMA * error {
+        if grown <= NAMING_SIGMA * error {
             return Judgement::Doubtful;
         }
         if !steady::lasts(&self.series[from..], &bytes[from..], &change)
             || !(self.stays(site, from, &change) || steady::falls_behind(&self.series[from..], &bytes[from..], site))
-            || self.slows(from, &change, lump_bytes)
+            || self.slows(from, &change, lump_bytes, &containers)
         {
             return Judgement::Quiet;
         }
@@ -211,11 +215,11 @@ impl<'a> View<'a> {
 
     /// Whether the heap's growth, if it is this site's, slows down as what fills up does. Where it comes in lumps, one more
     /// may be due.
-    fn slows(&mut self, from: usize, change: &Change, lump_bytes: f64) -> bool {
+    fn slows(&mut self, from: usize, change: &Change, lump_bytes: f64, containers: &[f64]) -> bool {
         if change.bytes < DOMINANT_SHARE * self.grown_bytes(from) {
             return false;
         }
-        if steady::heap_stopped(&self.series[from..]) {
+        if steady::heap_stopped(&self.series[from..], &containers[from..]) {
             return true;
         }
         let middle = from + steady::middle(&self.series[from..]);
@@ -223,15 +227,17 @@ impl<'a> View<'a> {
             return false;
         }
         let first_seconds = self.series[middle].seconds - self.series[from].seconds;
+        let recent_container = containers[containers.len() - 1] - containers[middle];
         let all = self.window(from).heap();
         let window = self.window(middle);
         let (recent, seconds) = (window.heap(), window.seconds());
-        let before = all.bytes - recent.bytes;
+        let (all_bytes, recent_bytes) = (all.bytes - change.container_bytes, recent.bytes - recent_container);
+        let before = all_bytes - recent_bytes;
         if first_seconds <= 0.0 || seconds <= 0.0 {
             return false;
         }
         let error = all.young_error + all.load_error + recent.young_error + recent.load_error;
-        (recent.bytes + 2.0 * error + lump_bytes) / seconds < SLOWED_SHARE_MIN * before / first_seconds
+        (recent_bytes + 2.0 * error + lump_bytes) / seconds < SLOWED_SHARE_MIN * before / first_seconds
     }
 
     /// Whether the heap did not grow with what was named, neither in the whole time nor in its second half: a cache

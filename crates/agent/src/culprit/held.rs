@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use crate::profile::model::{Count, Profile};
 
+/// Objects of this size and more are large: each is sampled as good as for sure, four periods and more.
+const LARGE_BYTES: f64 = 2_097_152.0;
 /// The assumed period of a profile that does not say it, bytes.
 const PERIOD_BYTES_DEFAULT: u64 = 512 << 10;
 
@@ -13,6 +15,9 @@ pub(crate) struct Held {
     pub(crate) bytes: f64,
     pub(super) objects: f64,
     pub(super) variance: f64,
+    /// Of these, what stacks hold whose objects are large.
+    pub(super) large_bytes: f64,
+    pub(super) large_objects: f64,
     /// Of what was ever allocated, where that is counted: bytes, and their variance.
     pub(super) alloc: Option<(f64, f64)>,
     /// Bytes squared that one more sample would have added.
@@ -47,6 +52,10 @@ impl Held {
         self.bytes += inuse.bytes;
         self.objects += inuse.objects;
         self.variance += sampled;
+        if inuse.objects > 0.0 && inuse.bytes / inuse.objects >= LARGE_BYTES {
+            self.large_bytes += inuse.bytes;
+            self.large_objects += inuse.objects;
+        }
         if let Some(alloc) = alloc {
             let (bytes, variance) = self.alloc.unwrap_or_default();
             self.alloc = Some((bytes + alloc.bytes, variance + variance_of(alloc, period_bytes)));

@@ -8,6 +8,7 @@ use super::growth::Ranking;
 use super::site::Grouped;
 use crate::quantity::format_seconds;
 use crate::symbols::Frame;
+use crate::symbols::owner::{self, Rank};
 
 /// Culprits told.
 const CULPRITS_MAX: usize = 20;
@@ -80,6 +81,13 @@ impl From<&Frame> for StackFrame {
     }
 }
 
+impl StackFrame {
+    fn is_users(&self) -> bool {
+        let (function, file) = (self.function.as_str().into(), self.file.as_str().into());
+        owner::rank(&Frame { function, file, line: self.line }) == Rank::User
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let window = format_seconds(self.window_seconds);
@@ -108,14 +116,61 @@ impl fmt::Display for Report {
             // One screen: the stack of the first, from the allocation to past the culprit.
             let shown = if culprit.rank == 1 { culprit.stack.as_slice() } else { &[] };
             let site = shown.iter().position(|frame| frame.function == culprit.function).unwrap_or(0);
-            for frame in shown.iter().take(TEXT_FRAMES_MAX.max(site + 2)) {
-                writeln!(out, "     {} {}:{}", frame.function, frame.file, frame.line)?;
+            // What called the outermost function of the program's is the same everywhere.
+            let outermost = shown.iter().rposition(StackFrame::is_users).map_or(shown.len(), |place| place + 1);
+            for frame in shown.iter().take(TEXT_FRAMES_MAX.max(site + 2).min(outermost)) {
+                writeln!(out, "     {} {}:{}", frame.function, short(&frame.file), frame.line)?;
             }
         }
         Ok(())
     }
 }
 
+/// The file without where cargo and rustc keep those of others: the crate with its version, or the library.
+fn short(file: &str) -> &str {
+    let below = |place: &str| Some(file.split_once(place)?.1.split_once('/')?.1);
+    below("/registry/src/").or_else(|| below("/rustc/")).unwrap_or(file)
+}
+
 fn mib(bytes: i64) -> f64 {
     bytes as f64 / 1_048_576.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_ends_with_the_programs_outermost_function() {
+        let frame =
+            |function: &str, file: &str, line| StackFrame { function: function.into(), file: file.into(), line };
+        let culprit = Culprit {
+            rank: 1,
+            function: "shop::keep".into(),
+            file: "src/keep.rs".into(),
+            line: 7,
+            growth_bytes: 3 << 20,
+            growth_low: 2 << 20,
+            growth_high: 4 << 20,
+            growth_bytes_per_second: 2048.0,
+            share: 1.0,
+            stack: vec![
+                frame("bytes::BytesMut::reserve", "/c/registry/src/index-1/bytes-1.12.2/src/bytes_mut.rs", 9),
+                frame("shop::keep", "src/keep.rs", 7),
+                frame("core::iter::Iterator::fold", "/rustc/0123/library/core/src/iter/fold.rs", 8),
+                frame("shop::main", "src/main.rs", 5),
+                frame("std::rt::lang_start", "/rustc/0123/library/std/src/rt.rs", 206),
+            ],
+        };
+        let report = Report { state: "ok", window_seconds: 125.0, culprits: vec![culprit] };
+        assert_eq!(
+            report.to_string(),
+            "What grew over 2 min 5 s, beyond doubt, the surest first:\n\n\
+             1. shop::keep (src/keep.rs:7)\n   +3.0 MiB (2.0 to 4.0), 2.0 KiB/s, 100% of the growth\n     \
+             bytes::BytesMut::reserve bytes-1.12.2/src/bytes_mut.rs:9\n     \
+             shop::keep src/keep.rs:7\n     \
+             core::iter::Iterator::fold library/core/src/iter/fold.rs:8\n     \
+             shop::main src/main.rs:5\n"
+        );
+    }
 }

@@ -5,7 +5,7 @@ use super::dump::CaptureError;
 /// In words for clients.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProfileError {
-    #[error("heap profiling is off: jemalloc was not started with prof:true")]
+    #[error("nothing is sampled: PPROF is false, or jemalloc was not started with prof:true (see /doctor)")]
     Disabled,
     #[error("another heap profile is being taken, try again")]
     Busy,

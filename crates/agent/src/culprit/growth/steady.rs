@@ -1,8 +1,8 @@
 //! Since when a site grows as it does now, and whether that is how a leak does.
 
-use super::variance::SERIES_MIN;
+use super::variance::{SERIES_MIN, scatter};
 use super::window::Change;
-use crate::culprit::held::Moment;
+use crate::culprit::held::{Held, Moment};
 
 /// Twice the logarithm of the likelihood ratio at which a rate has changed: once in some hundred series by chance.
 const CHANGED_LIKELIHOOD: f64 = 14.0;
@@ -18,8 +18,12 @@ const RECENT_SHARE_MIN: f64 = 0.2;
 const STEADY_SHARE_MIN: f64 = 0.25;
 /// The share of the growth that must have come in the first half of the time and live still: half of a leak's has.
 const OLD_SHARE_MIN: f64 = 0.2;
+/// What entries are of a growth at least, for their containers to be looked through.
+const ENTRIES_SHARE_MIN: f64 = 0.3;
 /// The time at the end in which what filled up is seen to have stopped, seconds.
 const TAIL_SECONDS: f64 = 20.0;
+/// It is as long as the heap needs to grow by so many standard errors of a difference between two of its moments.
+const TAIL_NOISES: f64 = 3.0;
 /// What the tail's rate is at most, of the whole rate, where it stopped.
 const TAIL_SHARE_MAX: f64 = 0.5;
 /// By how much of the whole rate the tail is slower than any time before it where it stopped.
@@ -118,7 +122,7 @@ pub(super) fn lump_bytes(series: &[&Moment], bytes: &[f64]) -> f64 {
 
 /// Whether the growth went on to the end, in more than one step.
 pub(super) fn lasts(series: &[&Moment], bytes: &[f64], change: &Change) -> bool {
-    let growth = change.bytes;
+    let growth = change.bytes - change.container_bytes;
     if series.len() < SERIES_MIN {
         return true;
     }
@@ -136,16 +140,44 @@ pub(super) fn lasts(series: &[&Moment], bytes: &[f64], change: &Change) -> bool 
 
 /// Whether the heap's exact growth ended shortly before the end: slower there than half of its rate, and slower than it
 /// was at any time before, so that it is no load that comes and goes.
-pub(super) fn heap_stopped(series: &[&Moment]) -> bool {
+pub(super) fn heap_stopped(series: &[&Moment], containers: &[f64]) -> bool {
     let exact: Option<Vec<f64>> = series.iter().map(|moment| moment.live_bytes.map(|bytes| bytes as f64)).collect();
-    let Some(bytes) = exact.filter(|bytes| bytes.len() >= SERIES_MIN) else { return false };
+    let Some(mut bytes) = exact.filter(|bytes| bytes.len() >= SERIES_MIN) else { return false };
+    for (place, bytes) in bytes.iter_mut().enumerate() {
+        // One that was allocated just before a look is in the heap's account, and the site's only at the next.
+        *bytes -= containers[place].max(containers.get(place + 1).copied().unwrap_or(0.0));
+    }
     let rate = |from: usize, to: usize| (bytes[to] - bytes[from]) / (series[to].seconds - series[from].seconds);
     let last = series.len() - 1;
-    let begins = |end: usize| (0..end).rev().find(|&from| series[end].seconds - series[from].seconds >= TAIL_SECONDS);
+    let whole = rate(0, last);
+    if whole <= 0.0 {
+        return false;
+    }
+    // Work in flight is in the heap's account: a pause shows where as much would have grown as the work may take away.
+    let noise_bytes = scatter(series, &bytes).map_or(0.0, |scatter| (2.0 * scatter.of_a_moment).sqrt());
+    let tail_seconds = TAIL_SECONDS.max(TAIL_NOISES * noise_bytes / whole);
+    let begins = |end: usize| (0..end).rev().find(|&from| series[end].seconds - series[from].seconds >= tail_seconds);
     let Some(tail) = begins(last) else { return false };
-    let (whole, ending) = (rate(0, last), rate(tail, last));
+    let ending = rate(tail, last);
     let least = (1..=tail).filter_map(|end| Some(rate(begins(end)?, end))).fold(f64::INFINITY, f64::min);
     least.is_finite() && ending < TAIL_SHARE_MAX * whole && ending < least - TAIL_DEPTH_SHARE * whole
+}
+
+/// What a site holds in the few containers that its entries are in, at each moment; nothing where it grows by
+/// containers alone, or by large objects. A table that doubles makes a step of what grows as steadily as ever.
+pub(super) fn containers(series: &[&Moment], bytes: &[f64], site: u32) -> Vec<f64> {
+    let held: Vec<Held> = series.iter().map(|moment| moment.of(site)).collect();
+    let large: Vec<f64> = held.iter().map(|held| held.large_bytes).collect();
+    let last = large.len() - 1;
+    let entries = (bytes[last] - large[last]) - (bytes[0] - large[0]);
+    // The newest is away for a moment where it was allocated anew: what counts is the most there was.
+    let grown_large = large.iter().copied().fold(0.0, f64::max) - large[0];
+    let few = held.iter().all(|held| held.large_objects <= CONTAINERS_MAX + 0.5);
+    if few && grown_large > 0.0 && entries >= ENTRIES_SHARE_MIN * (entries + grown_large) {
+        large
+    } else {
+        vec![0.0; large.len()]
+    }
 }
 
 /// The number of the moment nearest to half of the time.
@@ -158,7 +190,7 @@ pub(super) fn middle(series: &[&Moment]) -> usize {
 /// Whether what makes the growth has come to stay. `older_bytes` is what lives of what came in the first half of the
 /// time. Work in flight grows with the load, and none of it is old.
 pub(super) fn stays(change: &Change, older_bytes: f64) -> bool {
-    is_container(change) || older_bytes >= OLD_SHARE_MIN * change.bytes
+    is_container(change) || older_bytes >= OLD_SHARE_MIN * (change.bytes - change.container_bytes)
 }
 
 /// Whether a site holds ever more although no more is allocated there than before: what is taken out falls behind what is

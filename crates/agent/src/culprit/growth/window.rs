@@ -44,6 +44,8 @@ pub(super) struct Change {
     pub(super) fitted_bytes: f64,
     pub(super) fitted_variance: f64,
     /// What came and stayed, and what went; nothing where ages are not known.
+    /// Of the growth, that of containers that the site's entries are in; see [`steady::containers`](super::steady::containers).
+    pub(super) container_bytes: f64,
     pub(super) arrived: Held,
     pub(super) departed: Held,
 }
@@ -120,6 +122,7 @@ impl<'a> Window<'a> {
             variance: sampled.max(load) + one_more,
             fitted_bytes: bytes + self.correction * sampled,
             fitted_variance: sampled * (1.0 - explained) + one_more,
+            container_bytes: 0.0,
             arrived: last.without(kept),
             departed: first.without(kept),
         }
