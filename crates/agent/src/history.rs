@@ -79,6 +79,19 @@ pub struct Point {
     pub born_seconds: f64,
 }
 
+/// Both values of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pair {
+    /// The middle of the bucket, in the history's time.
+    pub seconds: f64,
+    /// When the process was born.
+    pub born_seconds: f64,
+    /// The median, without the work in flight.
+    pub middle: f64,
+    /// The least value, or the median where the work in flight is known.
+    pub floor: f64,
+}
+
 /// One stretch of time. NaN where nothing was seen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Bucket {
@@ -114,6 +127,8 @@ struct Tier {
     width_seconds: f64,
     buckets_max: usize,
     closed: VecDeque<Bucket>,
+    /// Buckets ever closed.
+    closed_total: u64,
     open: Option<Bucket>,
     /// Of the open bucket, each series' middles so far.
     pending: Vec<[Middle; 4]>,
@@ -127,6 +142,7 @@ impl History {
                 width_seconds,
                 buckets_max,
                 closed: VecDeque::with_capacity(buckets_max),
+                closed_total: 0,
                 open: None,
                 pending: Vec::with_capacity(PENDING_MAX),
             }),
@@ -203,14 +219,42 @@ impl History {
         })
     }
 
+    /// How many buckets of `tier` were completed so far.
+    pub fn completed(&self, tier: usize) -> u64 {
+        self.tiers[tier].closed_total
+    }
+
+    /// How many of them were before the first that is still held and is not before `since_seconds`.
+    pub fn completed_before(&self, tier: usize, since_seconds: f64) -> u64 {
+        let tier = &self.tiers[tier];
+        tier.closed_total - (tier.closed.len() - tier.place_of(since_seconds)) as u64
+    }
+
+    /// Median and floor of a series in each bucket of `tier` that was completed after the first `before`, oldest first, as
+    /// far as they are still held.
+    pub fn pairs_after(&self, tier: usize, series: Series, before: u64) -> impl Iterator<Item = Pair> {
+        let Tier { width_seconds, closed, closed_total, .. } = &self.tiers[tier];
+        let wanted = usize::try_from(closed_total.saturating_sub(before)).unwrap_or(usize::MAX);
+        let proportion = self.proportions[series as usize];
+        closed.range(closed.len().saturating_sub(wanted)..).filter_map(move |bucket| {
+            let middle = bucket.value(series, Statistic::Middle, proportion);
+            let floor = bucket.value(series, Statistic::Floor, proportion);
+            let seconds = (bucket.index as f64 + 0.5) * width_seconds;
+            let born_seconds = bucket.born_seconds;
+            (!middle.is_nan() && !floor.is_nan()).then_some(Pair { seconds, born_seconds, middle, floor })
+        })
+    }
+
     /// The most that a series can have risen in `tier` since `since_seconds`: a few of the newest values against a few
-    /// then, floors or medians. Infinite where that was another life. Much cheaper than to look at all of them.
-    pub fn rise_bytes(&self, tier: usize, series: Series, since_seconds: f64) -> f64 {
+    /// then, floors or medians. Infinite where that was another life. Much cheaper than to look at all of them, and where
+    /// `before` is what it was left as for an earlier time, there is nothing to search.
+    pub fn rise_bytes(&self, tier: usize, series: Series, since_seconds: f64, before: &mut u64) -> f64 {
         const NEIGHBOURS: usize = 4;
         let tier = &self.tiers[tier];
         let Some(newest) = tier.closed.back() else { return f64::NEG_INFINITY };
         let proportion = self.proportions[series as usize];
-        let start = tier.place_of(since_seconds);
+        let start = tier.place_near(since_seconds, *before);
+        *before = tier.closed_total - (tier.closed.len() - start) as u64;
         let mut low = [f64::INFINITY; 2];
         let mut high = [f64::NEG_INFINITY; 2];
         for bucket in tier.closed.range(start..).take(NEIGHBOURS) {
@@ -307,15 +351,30 @@ impl Tier {
     fn place_of(&self, seconds: f64) -> usize {
         let before = |bucket: &Bucket| (bucket.index as f64 + 0.5) * self.width_seconds < seconds;
         let Some(newest) = self.closed.back() else { return 0 };
-        // Without gaps it is as far from the end as it is old.
+        // Where buckets are evenly apart it is as far from the end as it is old; else it is near.
+        let oldest = self.closed[0].index;
+        let apart = (newest.index - oldest) as f64 / (self.closed.len() - 1).max(1) as f64;
         let age = (newest.index as f64 + 0.5) - seconds / self.width_seconds;
-        let guess = self.closed.len().saturating_sub(1 + age.max(0.0) as usize);
+        let guess = self.closed.len().saturating_sub(1 + (age / apart.max(1.0)).max(0.0) as usize);
         let is_first = |place: usize| {
             self.closed.get(place).is_some_and(|bucket| !before(bucket))
                 && (place == 0 || before(&self.closed[place - 1]))
         };
         let near = [guess, guess.saturating_sub(1), guess + 1].into_iter().find(|place| is_first(*place));
         near.unwrap_or_else(|| self.closed.partition_point(before))
+    }
+
+    /// The same, looked for a few places on from where `before` buckets were completed.
+    fn place_near(&self, seconds: f64, before: u64) -> usize {
+        const STEPS_MAX: usize = 16;
+        let unheld = self.closed_total - self.closed.len() as u64;
+        let is_before = |bucket: &Bucket| (bucket.index as f64 + 0.5) * self.width_seconds < seconds;
+        let start = before.checked_sub(unheld).and_then(|place| usize::try_from(place).ok());
+        let known = start.filter(|start| *start > 0 && self.closed.get(start - 1).is_some_and(is_before));
+        let near = known.and_then(|start| {
+            (start..start + STEPS_MAX).find(|place| self.closed.get(*place).is_none_or(|bucket| !is_before(bucket)))
+        });
+        near.unwrap_or_else(|| self.place_of(seconds))
     }
 
     /// Takes a finer bucket in, and returns the one that it completes.
@@ -350,6 +409,7 @@ impl Tier {
             self.closed.pop_front();
         }
         self.closed.push_back(done);
+        self.closed_total += 1;
         Some(done)
     }
 }

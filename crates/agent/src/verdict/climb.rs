@@ -1,6 +1,8 @@
 //! What makes a series climb: the looks that are taken at it, and the tests that each must pass.
 
+mod calm;
 mod daily;
+mod falls;
 mod fills;
 mod fit;
 mod plain;
@@ -13,7 +15,9 @@ mod window;
 
 use crate::history::{History, Series};
 use crate::trend::{Estimate, Slope, Window};
+use calm::Calm;
 pub use signs::NAMES as SIGNS;
+use window::{Look, Shown};
 
 /// A climb that was told.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,8 +64,11 @@ impl Scales {
 #[derive(Debug, Clone)]
 pub(super) struct Seeker {
     series: Series,
-    due_seconds: [f64; window::LOOKS.len()],
-    fallen: [window::Fallen; window::LOOKS.len()],
+    calm: Calm,
+    /// When the first of the windows is due.
+    due_seconds: f64,
+    /// Of each of the windows.
+    kept: Vec<window::Kept>,
     daily_due_seconds: f64,
     urgent_due_seconds: f64,
     clear_due_seconds: f64,
@@ -73,8 +80,9 @@ impl Seeker {
     pub(super) fn new(series: Series) -> Self {
         Self {
             series,
-            due_seconds: [0.0; window::LOOKS.len()],
-            fallen: [window::Fallen::default(); window::LOOKS.len()],
+            calm: Calm::new(series, CALM_WINDOWS * window::SECONDS_MAX),
+            due_seconds: 0.0,
+            kept: window::LOOKS.iter().map(|look| look.kept(series)).collect(),
             daily_due_seconds: 0.0,
             urgent_due_seconds: 0.0,
             clear_due_seconds: 0.0,
@@ -91,15 +99,11 @@ impl Seeker {
                 return Some(Self::climb(estimate.span_seconds, estimate, Found::Window(estimate.span_seconds)));
             }
         }
-        for (place, look) in window::LOOKS.iter().enumerate() {
-            if now < self.due_seconds[place] {
-                continue;
-            }
-            self.due_seconds[place] = now + look.every_seconds();
-            let fallen = &mut self.fallen[place];
-            if let Some(estimate) = look.climbs(history, self.series, self.since_seconds, limit_bytes, fallen) {
-                return Some(Self::climb(look.seconds, estimate, Found::Window(look.seconds)));
-            }
+        let climb = |look: &Look, shown: &Shown| {
+            look.climbs(shown).map(|estimate| Self::climb(look.seconds, estimate, Found::Window(look.seconds)))
+        };
+        if let Some(climb) = self.look(history, limit_bytes, climb) {
+            return Some(climb);
         }
         if now >= self.daily_due_seconds {
             self.daily_due_seconds = now + daily::EVERY_SECONDS;
@@ -112,18 +116,42 @@ impl Seeker {
 
     /// Everything that the windows which are due weigh now, told or not.
     fn weigh(&mut self, history: &History, limit_bytes: f64) -> Vec<Weighed> {
-        let now = history.now_seconds();
         let mut all = Vec::new();
-        for (place, look) in window::LOOKS.iter().enumerate() {
-            if now < self.due_seconds[place] {
-                continue;
+        self.look(history, limit_bytes, |look, shown| {
+            if let Shown::Rise(rise) = shown {
+                all.push(Weighed { window_seconds: look.seconds, signs: rise.signs });
             }
-            self.due_seconds[place] = now + look.every_seconds();
-            let fallen = &mut self.fallen[place];
-            let weighed = look.weigh(history, self.series, self.since_seconds, limit_bytes, fallen);
-            all.extend(weighed.map(|rise| Weighed { window_seconds: look.seconds, signs: rise.signs }));
-        }
+            None::<()>
+        });
         all
+    }
+
+    /// Looks at each window that is due, shortest first, until `found` finds something.
+    fn look<T>(
+        &mut self,
+        history: &History,
+        limit_bytes: f64,
+        mut found: impl FnMut(&Look, &Shown) -> Option<T>,
+    ) -> Option<T> {
+        let now = history.now_seconds();
+        if now < self.due_seconds {
+            return None;
+        }
+        self.due_seconds = now;
+        let most = self.calm.gained_max(history) / limit_bytes;
+        let mut due_seconds = now + CALM_SECONDS;
+        for (look, kept) in window::LOOKS.iter().zip(&mut self.kept).take_while(|(look, _)| !look.is_level(most)) {
+            if now >= kept.due_seconds {
+                let shown = look.look(history, self.series, self.since_seconds, limit_bytes, kept);
+                kept.due_seconds = now + look.wait_seconds(&shown);
+                if let Some(found) = found(look, &shown) {
+                    return Some(found);
+                }
+            }
+            due_seconds = due_seconds.min(kept.due_seconds);
+        }
+        self.due_seconds = due_seconds;
+        None
     }
 
     /// Whether it rises now so that nobody would call it flat, in a process that may still settle.
@@ -164,6 +192,12 @@ impl Seeker {
         }
     }
 }
+
+/// How often it is asked whether a series is calm.
+const CALM_SECONDS: f64 = 20.0;
+
+/// How far back a series must be calm, in lengths of the longest window: a bucket may have begun before.
+const CALM_WINDOWS: f64 = 1.1;
 
 /// A climb is over when its recent slope is below this share of what raised it.
 const CLEAR_SHARE: f64 = 1.0 / 3.0;

@@ -72,7 +72,7 @@ pub(super) fn climbs(history: &History, series: Series, since: f64, limit_bytes:
     let [young, grown] = WATCHED_SECONDS;
     let longest = young.1.max(grown.1) + EVERY_SECONDS;
     // Cheap, so that the rest is seldom done.
-    if history.rise_bytes(0, series, now - longest) < 0.5 * limit_bytes * young.0 / LIMIT_SECONDS {
+    if history.rise_bytes(0, series, now - longest, &mut 0) < 0.5 * limit_bytes * young.0 / LIMIT_SECONDS {
         return None;
     }
     let points = floors(history, series, since.max(now - longest));

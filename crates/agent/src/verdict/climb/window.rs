@@ -1,14 +1,12 @@
 //! One look at a window: whether what it shows is a climb.
 
-use std::cell::LazyCell;
-use std::ops::Deref;
-
+use super::falls::Falls;
 use super::plain;
 use super::shape::{self, Shape};
 use super::signs::{Rise, Signs};
 use super::weights;
-use crate::history::{History, Point, Series, Statistic, TIERS};
-use crate::trend::blocks::{View, blocks, longer_floors};
+use crate::history::{History, Pair, Point, Series, Statistic, TIERS};
+use crate::trend::blocks::{Reel, View, blocks, longer_floors};
 use crate::trend::structure::structure;
 use crate::trend::{Estimate, estimate};
 
@@ -50,6 +48,9 @@ const SLOW_RATIO: f64 = 1.189_207;
 /// See [`Look::rise_share`].
 const SLOW_RISE_SHARE: f64 = 0.0375;
 
+/// The longest window.
+pub(super) const SECONDS_MAX: f64 = LOOKS[SLOW_LOOKS].seconds;
+
 const fn slow(seconds: f64) -> Look {
     Look { seconds, rise_share: SLOW_RISE_SHARE, limit_seconds: 30.0 * 86_400.0, coverage: 0.55, is_between: false }
 }
@@ -70,12 +71,14 @@ const NOISE_MULTIPLE_MIN: f64 = 5.0;
 const FALL_MULTIPLE_MIN: f64 = 1.2;
 const FALL_SECONDS: (f64, f64) = (26.0 * HOUR, 7.0 * 86_400.0);
 
-/// Falls are looked for in parts of a window, and again after as long, or after this for the cheap test.
+/// Falls are looked for in parts of a window.
 const PARTS_A_FALL: f64 = 12.0;
-const FALLEN_SECONDS_MIN: f64 = 600.0;
 
 /// A slope over a window is no more than this multiple of what was gained from its start to its end.
 const SLOPE_OF_GAIN_MAX: f64 = 2.0;
+
+/// A line from a bend on shows no more than this multiple of the plain one's rise.
+const LINE_OF_PLAIN_MAX: f64 = 2.0;
 
 /// Part of the rise that the plain line must show.
 const LINE_SHARE_MIN: f64 = 0.5;
@@ -89,11 +92,31 @@ const WAVE_SECONDS: f64 = 9_000.0;
 /// Floors over this many blocks, where sawteeth force it.
 const LONG_FLOORS: [usize; 2] = [4, 12];
 
-/// What fell before, as it was when it was last looked for: a first, cheap test.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Fallen {
-    due_seconds: f64,
-    bytes: f64,
+/// Looks a window, by what the last one showed: no rise that could soon be weighed, one that is not weighed, one that is
+/// far from a climb, and one that is near.
+const LOOKS_A_WINDOW: [f64; 4] = [12.0, 24.0, 24.0, BLOCKS];
+const NEARLY_LOG_ODDS: f64 = weights::TELLING - 4.0;
+
+/// What a window keeps from look to look.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) due_seconds: f64,
+    /// Buckets that were completed before the window, as [`History::rise_bytes`] left it.
+    before_start: u64,
+    reel: Reel,
+    blocks: Vec<Pair>,
+    /// Whether the last of them may still grow.
+    has_open: bool,
+    falls: Falls,
+}
+
+/// What a look at a window shows.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Shown {
+    Level,
+    /// A rise that is not weighed.
+    Doubtful,
+    Rise(Found),
 }
 
 /// A rise on the scales.
@@ -105,56 +128,88 @@ pub(super) struct Found {
 }
 
 impl Look {
-    pub(super) fn every_seconds(&self) -> f64 {
-        if self.is_rocket() { 10.0 } else { (self.seconds / BLOCKS).max(30.0) }
+    pub(super) fn kept(&self, series: Series) -> Kept {
+        let reel = |block_seconds| Reel::new(series, block_seconds, self.skip_seconds());
+        let horizon_seconds = (12.0 * self.seconds).clamp(FALL_SECONDS.0, FALL_SECONDS.1);
+        let falls = reel((self.seconds / PARTS_A_FALL).max(60.0));
+        Kept {
+            due_seconds: 0.0,
+            before_start: 0,
+            reel: reel(self.seconds / BLOCKS),
+            blocks: Vec::new(),
+            has_open: false,
+            falls: Falls::new(falls, 2.0 * self.seconds, horizon_seconds),
+        }
     }
 
-    /// The slope where the window shows a climb.
-    pub(super) fn climbs(
-        &self,
-        history: &History,
-        series: Series,
-        since: f64,
-        limit_bytes: f64,
-        fallen: &mut Fallen,
-    ) -> Option<Estimate> {
-        let Found { signs, log_odds, line } = self.weigh(history, series, since, limit_bytes, fallen)?;
-        let told = log_odds >= if plain::may_be_a_day(&signs) { weights::CERTAIN } else { weights::TELLING };
-        let plain = plain::is_straight(&signs) || (self.is_rocket() && plain::is_rocket(&signs));
-        (told || plain).then_some(line)
+    /// How long the next look may wait.
+    pub(super) fn wait_seconds(&self, shown: &Shown) -> f64 {
+        if self.is_rocket() {
+            return if matches!(shown, Shown::Level) { 20.0 } else { 10.0 };
+        }
+        let looks = match shown {
+            Shown::Level => LOOKS_A_WINDOW[0],
+            Shown::Doubtful => LOOKS_A_WINDOW[1],
+            Shown::Rise(found) if found.log_odds < NEARLY_LOG_ODDS => LOOKS_A_WINDOW[2],
+            Shown::Rise(_) => LOOKS_A_WINDOW[3],
+        };
+        (self.seconds / looks).max(30.0)
+    }
+
+    /// The slope where a rise is a climb.
+    pub(super) fn climbs(&self, shown: &Shown) -> Option<Estimate> {
+        let Shown::Rise(Found { signs, log_odds, line }) = shown else { return None };
+        let told = *log_odds >= if plain::may_be_a_day(signs) { weights::CERTAIN } else { weights::TELLING };
+        let plain = plain::is_straight(signs) || (self.is_rocket() && plain::is_rocket(signs));
+        (told || plain).then_some(*line)
+    }
+
+    /// Whether a gain is so far from what is weighed that it will not be that for a while, as a share of the limit.
+    pub(super) fn is_level(&self, gained_share: f64) -> bool {
+        gained_share < 0.4 * self.rise_share
     }
 
     /// What there is to weigh, and the line with its bounds.
-    pub(super) fn weigh(
+    pub(super) fn look(
         &self,
         history: &History,
         series: Series,
         since: f64,
         limit_bytes: f64,
-        fallen: &mut Fallen,
-    ) -> Option<Found> {
+        kept: &mut Kept,
+    ) -> Shown {
         let now = history.now_seconds();
-        let first = history.first_seconds()?.max(since);
-        let too_soon = now - first < self.coverage * self.seconds || history.is_learning(series);
-        let gained = if too_soon { None } else { self.gained(history, series, first, limit_bytes) }?;
-        if now >= fallen.due_seconds {
-            let bytes = self.earlier_fall(history, series);
-            *fallen = Fallen { due_seconds: now + (self.seconds / PARTS_A_FALL).max(FALLEN_SECONDS_MIN), bytes };
+        let Some(first) = history.first_seconds().map(|first| first.max(since)) else { return Shown::Level };
+        if now - first < self.coverage * self.seconds || history.is_learning(series) {
+            return Shown::Doubtful;
         }
-        if SLOPE_OF_GAIN_MAX * gained < FALL_MULTIPLE_MIN * fallen.bytes {
-            return None;
+        let gained = self.gained(history, series, first, &mut kept.before_start);
+        let share = gained / limit_bytes;
+        let is_elsewhere = self.is_between && share.is_finite() && share > 3.0 * self.rise_share;
+        if share < 0.8 * self.rise_share || is_elsewhere {
+            return if self.is_level(share) { Shown::Level } else { Shown::Doubtful };
         }
-        let views = [Statistic::Middle, Statistic::Floor].map(|statistic| {
-            let view = View { series, statistic, block_seconds: self.seconds / BLOCKS };
-            blocks(history, view, (now - CONTEXT * self.seconds).max(first), self.skip_seconds())
+        let earlier_fall = kept.falls.largest(history);
+        if SLOPE_OF_GAIN_MAX * gained < FALL_MULTIPLE_MIN * earlier_fall {
+            return Shown::Doubtful;
+        }
+        let blocks = kept.read(history, (now - CONTEXT * self.seconds).max(first));
+        let points = |of: fn(&Pair) -> f64| -> Vec<Point> {
+            let point = |pair: &Pair| Point { seconds: pair.seconds, bytes: of(pair), born_seconds: pair.born_seconds };
+            blocks.iter().map(point).collect()
+        };
+        let middles = points(|pair| pair.middle);
+        if let Some(found) = self.rise(history, series, (0, &middles), first, limit_bytes, earlier_fall) {
+            return Shown::Rise(found);
+        }
+        let floors = points(|pair| pair.floor);
+        let found = self.rise(history, series, (1, &floors), first, limit_bytes, earlier_fall).or_else(|| {
+            LONG_FLOORS.iter().enumerate().find_map(|(place, width)| {
+                let points = longer_floors(&floors, *width);
+                self.rise(history, series, (2 + place, &points), first, limit_bytes, earlier_fall)
+            })
         });
-        let [middles, floors] = views;
-        let earlier_fall = LazyCell::new(|| self.earlier_fall(history, series));
-        (0..2 + LONG_FLOORS.len()).find_map(|view| {
-            let longer = view.checked_sub(2).map(|place| longer_floors(&floors, LONG_FLOORS[place]));
-            let points = longer.as_deref().unwrap_or(if view == 0 { &middles } else { &floors });
-            self.rise(history, series, (view, points), first, limit_bytes, &earlier_fall)
-        })
+        found.map_or(Shown::Doubtful, Shown::Rise)
     }
 
     fn is_rocket(&self) -> bool {
@@ -165,14 +220,11 @@ impl Look {
         (self.seconds / 20.0).clamp(96.0, 1_200.0)
     }
 
-    /// What was gained from the start to the end, if it may be a climb's. Cheap, so that the rest is seldom done.
-    fn gained(&self, history: &History, series: Series, first: f64, limit_bytes: f64) -> Option<f64> {
+    /// What was gained from the start to the end. Cheap, so that the rest is seldom done.
+    fn gained(&self, history: &History, series: Series, first: f64, before: &mut u64) -> f64 {
         let tier = TIERS.iter().rposition(|(width, _)| *width <= self.seconds / BLOCKS).unwrap_or(0);
         let start = (history.now_seconds() - self.seconds).max(first);
-        let gained = history.rise_bytes(tier, series, start);
-        let share = gained / limit_bytes;
-        let is_elsewhere = self.is_between && share.is_finite() && share > 3.0 * self.rise_share;
-        (share >= 0.8 * self.rise_share && !is_elsewhere).then_some(gained)
+        history.rise_bytes(tier, series, start, before)
     }
 
     /// A rise that stands out of the noise and of what fell before.
@@ -183,7 +235,7 @@ impl Look {
         (view, points): (usize, &[Point]),
         first: f64,
         limit_bytes: f64,
-        earlier_fall: &impl Deref<Target = f64>,
+        earlier_fall: f64,
     ) -> Option<Found> {
         let newest = points.last()?.seconds;
         let start = newest - self.seconds;
@@ -203,6 +255,11 @@ impl Look {
         if plain * exposed_seconds < self.rise_share * limit_bytes || plain * self.limit_seconds < room {
             return None;
         }
+        // What is gone counts whether it was seen to go or not; what stands out of falls and noise must have been seen.
+        let seen = plain * covered_seconds;
+        if LINE_OF_PLAIN_MAX * seen < FALL_MULTIPLE_MIN * earlier_fall {
+            return None;
+        }
         let line = line(inside)?;
         let line_rise = line.bytes_per_second * line.span_seconds;
         // Eight minutes of noise that wanders are few independent points: a rocket's bounds may be wide.
@@ -210,17 +267,14 @@ impl Look {
         if line_rise < LINE_SHARE_MIN * self.rise_share * limit_bytes || is_doubtful {
             return None;
         }
-        // What is gone counts whether it was seen to go or not; what stands out of falls and noise must have been seen.
-        let seen = plain * covered_seconds;
-        let earlier = **earlier_fall;
-        if seen.max(line_rise) < FALL_MULTIPLE_MIN * earlier {
+        if seen.max(line_rise) < FALL_MULTIPLE_MIN * earlier_fall {
             return None;
         }
         let structure = structure(points, inside[0].seconds, limit_bytes)?;
         if seen < NOISE_MULTIPLE_MIN * structure.residual_bytes {
             return None;
         }
-        let fall_bytes = shape::largest_fall(&structure.rest, 2.0 * self.seconds).max(earlier);
+        let fall_bytes = shape::largest_fall(&structure.rest, 2.0 * self.seconds).max(earlier_fall);
         if seen.max(line_rise) < FALL_MULTIPLE_MIN * fall_bytes {
             return None;
         }
@@ -251,13 +305,28 @@ impl Look {
         let log_odds = weights::weigh(&signs);
         Some(Found { signs, log_odds, line: line.widened(margin * structure.deviation) })
     }
+}
 
-    fn earlier_fall(&self, history: &History, series: Series) -> f64 {
-        let horizon = (12.0 * self.seconds).clamp(FALL_SECONDS.0, FALL_SECONDS.1);
-        let block_seconds = (self.seconds / PARTS_A_FALL).max(60.0);
-        let view = View { series, statistic: Statistic::Middle, block_seconds };
-        let past = blocks(history, view, history.now_seconds() - horizon, self.skip_seconds());
-        shape::largest_fall(&past, 2.0 * self.seconds)
+impl Kept {
+    /// The blocks from `since_seconds` on.
+    fn read(&mut self, history: &History, since_seconds: f64) -> &[Pair] {
+        let Self { reel, blocks, has_open, .. } = self;
+        if *has_open {
+            blocks.pop();
+        }
+        if !reel.holds(history, since_seconds) {
+            blocks.clear();
+        }
+        reel.read(history, |block| blocks.push(block));
+        let newest = reel.newest();
+        *has_open = newest.is_some();
+        blocks.extend(newest);
+        let old = blocks.partition_point(|block| block.seconds < since_seconds);
+        if old > BLOCKS as usize {
+            blocks.drain(..old);
+            return blocks;
+        }
+        &blocks[old..]
     }
 }
 
