@@ -99,11 +99,10 @@ impl fmt::Display for Report {
         for culprit in &self.culprits {
             writeln!(
                 out,
-                "\n{}. {} ({}:{})\n   {:+.1} MiB ({:.1} to {:.1}), {:.1} KiB/s, {:.0}% of the growth",
+                "\n{}. {}{}\n   {:+.1} MiB ({:.1} to {:.1}), {:.1} KiB/s, {:.0}% of the growth",
                 culprit.rank,
                 culprit.function,
-                culprit.file,
-                culprit.line,
+                place(&culprit.file, culprit.line).map_or(String::new(), |place| format!(" ({place})")),
                 mib(culprit.growth_bytes),
                 mib(culprit.growth_low),
                 mib(culprit.growth_high),
@@ -119,10 +118,20 @@ impl fmt::Display for Report {
             // What called the outermost function of the program's is the same everywhere.
             let outermost = shown.iter().rposition(StackFrame::is_users).map_or(shown.len(), |place| place + 1);
             for frame in shown.iter().take(TEXT_FRAMES_MAX.max(site + 2).min(outermost)) {
-                writeln!(out, "     {} {}:{}", frame.function, short(&frame.file), frame.line)?;
+                let place = place(short(&frame.file), frame.line).map_or(String::new(), |place| format!(" {place}"));
+                writeln!(out, "     {}{place}", frame.function)?;
             }
         }
         Ok(())
+    }
+}
+
+/// Without a line it is the file, or nothing.
+fn place(file: &str, line: u32) -> Option<String> {
+    match (file, line) {
+        ("", _) => None,
+        (file, 0) => Some(file.to_owned()),
+        (file, line) => Some(format!("{file}:{line}")),
     }
 }
 

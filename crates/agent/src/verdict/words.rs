@@ -28,7 +28,10 @@ pub(super) fn evidence(
             let retained = format_bytes(evidence.equation.retained_dirty_bytes as f64);
             format!("{retained} of {rss} resident are unused pages that the allocator gives back on demand")
         }
-        Verdict::NearLimit => format!("{rss} of the {limit} limit resident, without a climb"),
+        Verdict::NearLimit if trend.is_empty() => {
+            format!("{rss} of the {limit} limit resident; too early to tell a trend")
+        }
+        Verdict::NearLimit => format!("{rss} of the {limit} limit resident; {trend}, not told to be a climb"),
     }
 }
 
