@@ -111,12 +111,12 @@ pub(super) struct Kept {
 }
 
 /// What a look at a window shows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) enum Shown {
     Level,
     /// A rise that is not weighed.
     Doubtful,
-    Rise(Found),
+    Rise(Box<Found>),
 }
 
 /// A rise on the scales.
@@ -158,7 +158,8 @@ impl Look {
 
     /// The slope where a rise is a climb.
     pub(super) fn climbs(&self, shown: &Shown) -> Option<Estimate> {
-        let Shown::Rise(Found { signs, log_odds, line }) = shown else { return None };
+        let Shown::Rise(found) = shown else { return None };
+        let Found { signs, log_odds, line } = found.as_ref();
         let told = *log_odds >= if plain::may_be_a_day(signs) { weights::CERTAIN } else { weights::TELLING };
         let plain = plain::is_straight(signs) || (self.is_rocket() && plain::is_rocket(signs));
         (told || plain).then_some(*line)
@@ -200,7 +201,7 @@ impl Look {
         };
         let middles = points(|pair| pair.middle);
         if let Some(found) = self.rise(history, series, (0, &middles), first, limit_bytes, earlier_fall) {
-            return Shown::Rise(found);
+            return Shown::Rise(Box::new(found));
         }
         let floors = points(|pair| pair.floor);
         let found = self.rise(history, series, (1, &floors), first, limit_bytes, earlier_fall).or_else(|| {
@@ -209,7 +210,7 @@ impl Look {
                 self.rise(history, series, (2 + place, &points), first, limit_bytes, earlier_fall)
             })
         });
-        found.map_or(Shown::Doubtful, Shown::Rise)
+        found.map_or(Shown::Doubtful, |found| Shown::Rise(Box::new(found)))
     }
 
     fn is_rocket(&self) -> bool {
