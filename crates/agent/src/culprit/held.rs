@@ -15,9 +15,9 @@ pub(crate) struct Held {
     pub(crate) bytes: f64,
     pub(super) objects: f64,
     pub(super) variance: f64,
-    /// Of these, what stacks hold whose objects are large.
-    pub(super) large_bytes: f64,
-    pub(super) large_objects: f64,
+    /// Of these, what stacks hold whose objects are large: to seven digits, since memory is short here.
+    pub(super) large_bytes: f32,
+    pub(super) large_objects: f32,
     /// Of what was ever allocated, where that is counted: bytes, and their variance.
     pub(super) alloc: Option<(f64, f64)>,
     /// Bytes squared that one more sample would have added.
@@ -53,8 +53,8 @@ impl Held {
         self.objects += inuse.objects;
         self.variance += sampled;
         if inuse.objects > 0.0 && inuse.bytes / inuse.objects >= LARGE_BYTES {
-            self.large_bytes += inuse.bytes;
-            self.large_objects += inuse.objects;
+            self.large_bytes += inuse.bytes as f32;
+            self.large_objects += inuse.objects as f32;
         }
         if let Some(alloc) = alloc {
             let (bytes, variance) = self.alloc.unwrap_or_default();

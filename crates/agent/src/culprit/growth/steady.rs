@@ -167,12 +167,12 @@ pub(super) fn heap_stopped(series: &[&Moment], containers: &[f64]) -> bool {
 /// containers alone, or by large objects. A table that doubles makes a step of what grows as steadily as ever.
 pub(super) fn containers(series: &[&Moment], bytes: &[f64], site: u32) -> Vec<f64> {
     let held: Vec<Held> = series.iter().map(|moment| moment.of(site)).collect();
-    let large: Vec<f64> = held.iter().map(|held| held.large_bytes).collect();
+    let large: Vec<f64> = held.iter().map(|held| f64::from(held.large_bytes)).collect();
     let last = large.len() - 1;
     let entries = (bytes[last] - large[last]) - (bytes[0] - large[0]);
     // The newest is away for a moment where it was allocated anew: what counts is the most there was.
     let grown_large = large.iter().copied().fold(0.0, f64::max) - large[0];
-    let few = held.iter().all(|held| held.large_objects <= CONTAINERS_MAX + 0.5);
+    let few = held.iter().all(|held| f64::from(held.large_objects) <= CONTAINERS_MAX + 0.5);
     if few && grown_large > 0.0 && entries >= ENTRIES_SHARE_MIN * (entries + grown_large) {
         large
     } else {
