@@ -25,6 +25,8 @@ const SEGMENTS_MIN: u64 = 8;
 const AHEAD_BYTES: u64 = 256 * 1024;
 /// They are no more than one in so many of a segment.
 const AHEAD_PARTS_MIN: u64 = 4;
+/// They are written where the disk has so many times their room: what is left of a full one is for files and records.
+const AHEAD_DISK_MULTIPLE: u64 = 16;
 
 /// A journal file, up to the end of its last committed record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +191,7 @@ impl Journal {
         let Some(active) = &self.active else { return Err(certain(io::Error::other("no journal segment"))) };
         let end_bytes = last.bytes + records.len() as u64;
         let written = active.write_all_at(records, last.bytes).and_then(|()| {
-            let ahead_to = self.write_ahead(active, end_bytes);
+            let ahead_to = self.write_ahead(active, last, end_bytes);
             self.directory.sync_data(active).map(|()| ahead_to)
         });
         match written {
@@ -206,15 +208,26 @@ impl Journal {
         Ok(())
     }
 
-    /// Where records end at `end_bytes` that went beyond the zeros, writes more of these; returns where they end now.
-    fn write_ahead(&self, active: &File, end_bytes: u64) -> u64 {
+    /// Where the records of the last segment end at `end_bytes` now and went beyond the zeros, writes more of these, within
+    /// the bound of all segments; returns where they end.
+    fn write_ahead(&self, active: &File, last: Segment, end_bytes: u64) -> u64 {
         if end_bytes <= self.ahead_to || !self.directory.syncs() {
             return self.ahead_to;
         }
-        let ahead_bytes = AHEAD_BYTES.min(self.segment_bytes / AHEAD_PARTS_MIN);
-        // A full disk may still have room for the records.
+        let used_bytes = self.segments.total_bytes() - last.bytes + end_bytes;
+        let room_bytes = self.outbox_bytes_max.saturating_sub(used_bytes);
+        let ahead_bytes = AHEAD_BYTES.min(self.segment_bytes / AHEAD_PARTS_MIN).min(room_bytes);
+        if ahead_bytes == 0 || !self.directory.outbox_has_room(AHEAD_DISK_MULTIPLE * ahead_bytes) {
+            return end_bytes;
+        }
         let zeros = vec![0; usize::try_from(ahead_bytes).unwrap_or(0)];
-        if active.write_all_at(&zeros, end_bytes).is_ok() { end_bytes + ahead_bytes } else { end_bytes }
+        if active.write_all_at(&zeros, end_bytes).is_ok() {
+            end_bytes + ahead_bytes
+        } else {
+            // Readers pass over zeros where this fails.
+            let _ = active.set_len(end_bytes);
+            end_bytes
+        }
     }
 
     /// The segment to append to, opened, or made where there is none or the last is full.
@@ -355,6 +368,24 @@ mod tests {
         let mut second = Journal::resume(&directory, segments, next_seq, tail_bytes).unwrap();
         records.push(append(&mut second, 2));
         assert_eq!(read_from(&second, 0), records);
+    }
+
+    /// Zeros took a journal beyond the bound of all segments, and the last room of a small disk.
+    #[test]
+    fn zeros_stay_within_the_bound() {
+        const OUTBOX_BYTES_MAX: u64 = 20_000;
+        let dir = tempfile::tempdir().unwrap();
+        let directory = synced_directory(&dir);
+        let mut journal = journal(&directory, OUTBOX_BYTES_MAX).with_limits(12_000, OUTBOX_BYTES_MAX);
+        let file_bytes = || -> u64 {
+            let files = std::fs::read_dir(dir.path().join("outbox")).unwrap();
+            files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+        };
+        while journal.has_room(1_000) {
+            append(&mut journal, 1);
+            assert!(file_bytes() <= OUTBOX_BYTES_MAX, "{} bytes", file_bytes());
+        }
+        assert!(journal.segments().total_bytes() > OUTBOX_BYTES_MAX / 2);
     }
 
     #[test]

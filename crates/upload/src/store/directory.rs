@@ -80,6 +80,11 @@ impl Directory {
             .all(|dir| is_linked(dir) && rustix::fs::accessat(dir, ".", Access::WRITE_OK, AtFlags::empty()).is_ok())
     }
 
+    /// Whether the file system that `outbox/` is on has so many bytes left; `false` where it does not say.
+    pub(crate) fn outbox_has_room(&self, bytes: u64) -> bool {
+        rustix::fs::fstatvfs(&self.outbox).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) >= bytes)
+    }
+
     /// Whether a sync does anything.
     pub(crate) fn syncs(&self) -> bool {
         self.durability == Durability::Fsync
