@@ -43,9 +43,9 @@ pub(super) struct Change {
     /// As the samples and the heap's exact growth together have it.
     pub(super) fitted_bytes: f64,
     pub(super) fitted_variance: f64,
-    /// What came and stayed, and what went; nothing where ages are not known.
     /// Of the growth, that of containers that the site's entries are in; see [`steady::containers`](super::steady::containers).
     pub(super) container_bytes: f64,
+    /// What came and stayed, and what went; nothing where ages are not known.
     pub(super) arrived: Held,
     pub(super) departed: Held,
 }
