@@ -1,7 +1,8 @@
 //! pprof's protocol buffer (google/pprof's `proto/profile.proto`), written by hand and gzipped.
 
+mod message;
+
 use std::collections::HashMap;
-use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -10,6 +11,7 @@ use super::compact::Compact;
 use super::kind::Kind;
 use super::model::Mapping;
 use crate::symbols::Symbols;
+use message::Message;
 
 /// Bytes that are written before they are compressed and given up.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -274,71 +276,6 @@ impl Ids {
     fn bytes(&self) -> &[u8] {
         &self.buffer[..self.len]
     }
-}
-
-/// A protocol buffer message as it is written: fields of three kinds, those of value 0 left out.
-#[derive(Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    fn uint(&mut self, field: u64, value: u64) {
-        if value != 0 {
-            self.varint(field << 3);
-            self.varint(value);
-        }
-    }
-
-    fn int(&mut self, field: u64, value: i64) {
-        self.uint(field, value.cast_unsigned());
-    }
-
-    fn bytes(&mut self, field: u64, bytes: &[u8]) {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn message(&mut self, field: u64, message: &Message) {
-        self.bytes(field, &message.0);
-    }
-
-    fn packed(&mut self, field: u64, values: &[u64]) {
-        self.varint(field << 3 | 2);
-        self.varint(values.iter().map(|&value| varint_bytes(value)).sum());
-        values.iter().for_each(|&value| self.varint(value));
-    }
-
-    /// Locations and values in a message of their own.
-    fn sample(&mut self, locations: &[u8], values: &[u64]) {
-        let bytes = |content: u64| 1 + varint_bytes(content) + content;
-        let of_values = values.iter().map(|&value| varint_bytes(value)).sum();
-        self.varint(2 << 3 | 2);
-        self.varint(bytes(locations.len() as u64) + bytes(of_values));
-        self.bytes(1, locations);
-        self.packed(2, values);
-    }
-
-    fn flush(&mut self, gzip: &mut GzEncoder<Vec<u8>>) {
-        // Writing into a `Vec` does not fail.
-        let _ = gzip.write_all(&self.0);
-        self.clear();
-    }
-}
-
-fn varint_bytes(value: u64) -> u64 {
-    u64::from((64 - (value | 1).leading_zeros()).div_ceil(7))
 }
 
 #[cfg(test)]
