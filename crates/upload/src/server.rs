@@ -76,7 +76,7 @@ pub async fn serve(
 ) -> usize {
     let (drain, draining) = watch::channel(false);
     let mut acceptor = Acceptor::new(listener, service.limits.connections_max);
-    let (lanes, together) = (direct::lanes(&service.store), Together::default());
+    let (lanes, together) = (direct::lanes(&service.store), Together::new());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {

@@ -1,11 +1,12 @@
 //! Small uploads that come at the same time are stored together, by one blocking thread that commits them, too: a
 //! hand-over costs more than a file of 4 KiB does.
 //!
-//! Who comes while a group is stored waits for the next. So a group is as large as the load makes it, and a lone upload
-//! waits for nobody.
+//! Who comes while a group is stored waits for the next. So a group is as large as the load makes it, up to a few: the first
+//! of it is answered with the last, and meanwhile nobody asks for more. A lone upload waits for nobody.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -16,16 +17,18 @@ use crate::http::answer;
 use crate::http::{Refusal, Service};
 use crate::store::repeats::Answer;
 
-/// Uploads stored in one go: what comes late waits for no more than these.
-const GROUP_UPLOADS_MAX: usize = 64;
+/// Uploads stored in one go: enough to share a commit, and so few that their clients are busy again while others are stored.
+const GROUP_UPLOADS_MAX: usize = 8;
 
-/// Groups under way at a time: one is written while another is committed.
-const GROUPS_MAX: usize = 2;
+/// One in so many of the cores stores a group; the others are for the async workers and for what else there is to do.
+const CORES_A_GROUP: usize = 2;
 
 /// Where small uploads meet. Cheap to clone. Of each connection, no more than one waits here.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Together {
     waiting: Arc<Mutex<Waiting>>,
+    /// Groups under way at a time.
+    groups_max: usize,
 }
 
 #[derive(Default)]
@@ -43,6 +46,12 @@ struct Small {
 type Done = oneshot::Sender<Result<Answer, Refusal>>;
 
 impl Together {
+    /// Of a server on this machine.
+    pub(crate) fn new() -> Self {
+        let cores = available_parallelism().map_or(1, usize::from);
+        Self { waiting: Arc::default(), groups_max: cores.div_ceil(CORES_A_GROUP) }
+    }
+
     /// Stores and commits a body of which nothing is left to be received. Where the caller goes away, it may be stored
     /// all the same.
     pub(super) async fn store(&self, service: &Arc<Service>, transfer: Transfer) -> Result<Answer, Refusal> {
@@ -82,7 +91,7 @@ impl Together {
     fn push(&self, upload: Small) -> bool {
         let mut waiting = self.locked();
         waiting.uploads.push_back(upload);
-        let is_first = waiting.groups < GROUPS_MAX;
+        let is_first = waiting.groups < self.groups_max;
         waiting.groups += usize::from(is_first);
         is_first
     }
