@@ -1,16 +1,20 @@
-//! Small uploads that come at the same time are stored together, by one blocking thread that commits them, too: a
-//! hand-over costs more than a file of 4 KiB does.
+//! Small uploads that come at the same time are stored together, by a thread that commits them, too: a hand-over costs
+//! more than a file of 4 KiB does.
 //!
-//! Who comes while a group is stored waits for the next. So a group is as large as the load makes it, up to a few: the first
-//! of it is answered with the last, and meanwhile nobody asks for more. A lone upload waits for nobody.
+//! Who comes while a group is stored waits for the next. So a group is as large as the load makes it, up to a few: the
+//! first of it is answered with the last, and meanwhile nobody asks for more. A lone upload waits for nobody.
+//!
+//! The threads are few and for nothing else. A burst leaves dozens of tokio's blocking threads, which take turns: each
+//! group would be stored by the one that was idle for longest, with cold caches.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::available_parallelism;
+use std::thread::{self, Thread, available_parallelism, park_timeout};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::{spawn_blocking, yield_now};
 
 use super::transfer::Transfer;
 use crate::http::answer;
@@ -20,24 +24,29 @@ use crate::store::repeats::Answer;
 /// Uploads stored in one go: enough to share a commit, and so few that their clients are busy again while others are stored.
 const GROUP_UPLOADS_MAX: usize = 8;
 
-/// One in so many of the cores stores a group; the others are for the async workers and for what else there is to do.
-const CORES_A_GROUP: usize = 2;
+/// One in so many of the cores stores groups; the others are for the async workers and for what else there is to do.
+const CORES_A_THREAD: usize = 2;
+
+/// A thread that had nothing to store for so long ends.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Where small uploads meet. Cheap to clone. Of each connection, no more than one waits here.
 #[derive(Clone)]
 pub(crate) struct Together {
-    waiting: Arc<Mutex<Waiting>>,
-    /// Groups under way at a time.
-    groups_max: usize,
+    meeting: Arc<Mutex<Meeting>>,
+    threads_max: usize,
 }
 
 #[derive(Default)]
-struct Waiting {
-    uploads: VecDeque<Small>,
-    groups: usize,
+struct Meeting {
+    waiting: VecDeque<Small>,
+    threads: usize,
+    /// Threads that nobody has given work to, the one that was busy last at the end.
+    idle: Vec<Thread>,
 }
 
 struct Small {
+    service: Arc<Service>,
     transfer: Transfer,
     done: Done,
 }
@@ -45,70 +54,105 @@ struct Small {
 /// Who waits for an upload.
 type Done = oneshot::Sender<Result<Answer, Refusal>>;
 
+/// What is to be done for those that wait.
+enum Call {
+    /// A thread that stores comes to them.
+    None,
+    Wake(Thread),
+    Start,
+}
+
 impl Together {
     /// Of a server on this machine.
     pub(crate) fn new() -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
-        Self { waiting: Arc::default(), groups_max: cores.div_ceil(CORES_A_GROUP) }
+        Self { meeting: Arc::default(), threads_max: cores.div_ceil(CORES_A_THREAD) }
     }
 
     /// Stores and commits a body of which nothing is left to be received. Where the caller goes away, it may be stored
     /// all the same.
     pub(super) async fn store(&self, service: &Arc<Service>, transfer: Transfer) -> Result<Answer, Refusal> {
         let (done, told) = oneshot::channel();
-        if self.push(Small { transfer, done }) {
-            let (together, service) = (self.clone(), Arc::clone(service));
-            drop(tokio::spawn(async move {
-                // Those whose bodies are here already come along.
-                yield_now().await;
-                together.store_waiting(service).await;
-            }));
+        match self.push(Small { service: Arc::clone(service), transfer, done }) {
+            Call::None => {}
+            Call::Wake(thread) => thread.unpark(),
+            Call::Start => self.start(),
         }
         told.await.unwrap_or(Err(Refusal::Internal))
     }
 
-    /// Stores group after group on one thread, until nothing waits.
-    async fn store_waiting(self, service: Arc<Service>) {
-        loop {
-            let (together, service) = (self.clone(), Arc::clone(&service));
-            let stored = spawn_blocking(move || {
-                let runtime = Handle::current();
-                while let Some(group) = together.next_group() {
-                    let results = store_all(&service, group);
-                    // From a worker, to wake those who wait is a matter of its own queue.
-                    drop(runtime.spawn(async move { results.into_iter().for_each(tell) }));
-                }
-            });
-            match stored.await {
-                // All of that group are told by their lost senders.
-                Err(error) if error.is_panic() => tracing::error!(%error, "a group of uploads is lost"),
-                _ => return,
+    fn push(&self, upload: Small) -> Call {
+        let mut meeting = self.locked();
+        meeting.waiting.push_back(upload);
+        if let Some(thread) = meeting.idle.pop() {
+            return Call::Wake(thread);
+        }
+        if meeting.threads < self.threads_max {
+            meeting.threads += 1;
+            return Call::Start;
+        }
+        Call::None
+    }
+
+    fn start(&self) {
+        let (together, runtime) = (self.clone(), Handle::current());
+        let started = thread::Builder::new().name("store-small".into()).spawn(move || together.run(&runtime));
+        if let Err(error) = started {
+            tracing::error!(%error, "no thread to store small uploads with");
+            let mut meeting = self.locked();
+            meeting.threads -= 1;
+            if meeting.threads == 0 {
+                // Nobody would come for them. Their callers are told by their lost senders.
+                meeting.waiting.clear();
             }
         }
     }
 
-    /// `true` where nobody will come for it yet.
-    fn push(&self, upload: Small) -> bool {
-        let mut waiting = self.locked();
-        waiting.uploads.push_back(upload);
-        let is_first = waiting.groups < self.groups_max;
-        waiting.groups += usize::from(is_first);
-        is_first
-    }
-
-    /// `None`, and one group less, where nothing waits.
-    fn next_group(&self) -> Option<Vec<Small>> {
-        let mut waiting = self.locked();
-        if waiting.uploads.is_empty() {
-            waiting.groups -= 1;
-            return None;
+    /// Stores group after group.
+    fn run(&self, runtime: &Handle) {
+        while let Some(group) = self.next_group() {
+            match catch_unwind(AssertUnwindSafe(|| store_all(group))) {
+                // From a worker, to wake those who wait is a matter of its own queue.
+                Ok(results) => drop(runtime.spawn(async move { results.into_iter().for_each(tell) })),
+                // The panic hook has said why; all of that group are told by their lost senders.
+                Err(_) => tracing::error!("a group of uploads is lost"),
+            }
         }
-        let count = waiting.uploads.len().min(GROUP_UPLOADS_MAX);
-        Some(waiting.uploads.drain(..count).collect())
     }
 
-    fn locked(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// `None`, and one thread less, where nothing came for long.
+    fn next_group(&self) -> Option<Vec<Small>> {
+        loop {
+            let mut meeting = self.locked();
+            if !meeting.waiting.is_empty() {
+                let count = meeting.waiting.len().min(GROUP_UPLOADS_MAX);
+                return Some(meeting.waiting.drain(..count).collect());
+            }
+            meeting.idle.push(thread::current());
+            drop(meeting);
+            if !self.is_called(Instant::now() + IDLE_TIME_MAX) {
+                return None;
+            }
+        }
+    }
+
+    /// Waits to be taken from those that are idle; `false`, and one thread less, where nobody did until then.
+    fn is_called(&self, until: Instant) -> bool {
+        let own = thread::current().id();
+        loop {
+            park_timeout(until.saturating_duration_since(Instant::now()));
+            let mut meeting = self.locked();
+            let Some(place) = meeting.idle.iter().position(|thread| thread.id() == own) else { return true };
+            if Instant::now() >= until {
+                meeting.idle.remove(place);
+                meeting.threads -= 1;
+                return false;
+            }
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Meeting> {
+        self.meeting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -118,10 +162,11 @@ fn tell((done, result): (Done, Result<Answer, Refusal>)) {
 }
 
 /// Blocking.
-fn store_all(service: &Service, group: Vec<Small>) -> Vec<(Done, Result<Answer, Refusal>)> {
+fn store_all(group: Vec<Small>) -> Vec<(Done, Result<Answer, Refusal>)> {
+    let Some(service) = group.first().map(|small| Arc::clone(&small.service)) else { return Vec::new() };
     let mut results = Vec::with_capacity(group.len());
     let (mut uploads, mut waiting) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
-    for Small { transfer, done } in group.into_iter().filter(|small| !small.done.is_closed()) {
+    for Small { transfer, done, .. } in group.into_iter().filter(|small| !small.done.is_closed()) {
         match transfer.store() {
             Ok(whole) => {
                 uploads.push(whole);
@@ -130,6 +175,6 @@ fn store_all(service: &Service, group: Vec<Small>) -> Vec<(Done, Result<Answer, 
             Err(refusal) => results.push((done, Err(refusal))),
         }
     }
-    results.extend(waiting.into_iter().zip(answer::commit_here(service, uploads)));
+    results.extend(waiting.into_iter().zip(answer::commit_here(&service, uploads)));
     results
 }
