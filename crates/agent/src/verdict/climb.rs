@@ -2,6 +2,7 @@
 
 mod calm;
 mod daily;
+mod day;
 mod falls;
 mod fills;
 mod fit;
@@ -96,19 +97,20 @@ impl Seeker {
         if now >= self.urgent_due_seconds {
             self.urgent_due_seconds = now + urgent::EVERY_SECONDS;
             if let Some(estimate) = urgent::climbs(history, self.series, self.since_seconds, limit_bytes) {
-                return Some(Self::climb(estimate.span_seconds, estimate, Found::Window(estimate.span_seconds)));
+                let found = Found::Window(estimate.span_seconds);
+                return Some(Self::climb(estimate.span_seconds, estimate, estimate, found));
             }
         }
-        let climb = |look: &Look, shown: &Shown| {
-            look.climbs(shown).map(|estimate| Self::climb(look.seconds, estimate, Found::Window(look.seconds)))
-        };
-        if let Some(climb) = self.look(history, limit_bytes, climb) {
-            return Some(climb);
+        let line = |look: &Look, shown: &Shown| look.climbs(shown).map(|line| (look.seconds, line));
+        if let Some((seconds, line)) = self.look(history, limit_bytes, line) {
+            let of_day = day::over_a_day(history, self.series, self.since_seconds, seconds, line);
+            return Some(Self::climb(seconds, line, of_day, Found::Window(seconds)));
         }
         if now >= self.daily_due_seconds {
             self.daily_due_seconds = now + daily::EVERY_SECONDS;
             if let Some(estimate) = daily::climbs(history, self.series, self.since_seconds, limit_bytes) {
-                return Some(Self::climb(estimate.span_seconds, estimate, Found::Daily));
+                let of_day = day::since_its_start(history, self.series, self.since_seconds, estimate);
+                return Some(Self::climb(estimate.span_seconds, estimate, of_day, Found::Daily));
             }
         }
         None
@@ -180,16 +182,18 @@ impl Seeker {
             self.since_seconds = now;
             return false;
         }
-        climb.slope = Slope { window: named(recent.span_seconds), estimate: recent };
+        let estimate = match climb.found {
+            Found::Window(seconds) => day::over_a_day(history, self.series, self.since_seconds, seconds, recent),
+            Found::Daily => day::since_its_start(history, self.series, self.since_seconds, recent),
+        };
+        climb.slope = Slope { window: named(recent.span_seconds), estimate };
         true
     }
 
-    fn climb(seconds: f64, estimate: Estimate, found: Found) -> Climb {
-        Climb {
-            slope: Slope { window: named(seconds), estimate },
-            found,
-            raised_bytes_per_second: estimate.bytes_per_second,
-        }
+    /// A climb that was raised by a line, and what is said of its slope.
+    fn climb(seconds: f64, raised: Estimate, estimate: Estimate, found: Found) -> Climb {
+        let raised_bytes_per_second = raised.bytes_per_second;
+        Climb { slope: Slope { window: named(seconds), estimate }, found, raised_bytes_per_second }
     }
 }
 

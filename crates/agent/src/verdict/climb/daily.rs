@@ -128,7 +128,7 @@ pub(super) fn recent(history: &History, series: Series) -> Option<Estimate> {
 }
 
 /// Each point less the one of the same life a day before.
-fn differences<'a>(late: &'a [Point], all: &'a [Point]) -> impl Iterator<Item = (f64, f64)> + 'a {
+pub(super) fn differences<'a>(late: &'a [Point], all: &'a [Point]) -> impl Iterator<Item = (f64, f64)> + 'a {
     let mut place = 0;
     late.iter().filter_map(move |point| {
         let then = point.seconds - DAY_SECONDS;
@@ -164,10 +164,12 @@ fn quarter_means(differences: &[(f64, f64)]) -> [f64; 4] {
 fn quarters(differences: &[(f64, f64)]) -> Option<Estimate> {
     /// Student's 97.5% at three degrees of freedom, over the root of four.
     const MARGIN: f64 = 3.182 / 2.0;
+    /// Quarters of one day share what that day's traffic was more or less than yesterday's.
+    const DAY_SHARE: f64 = 0.1;
     let means = quarter_means(differences);
     let mean = means.iter().sum::<f64>() / 4.0;
     let variance = means.iter().map(|quarter| (quarter - mean).powi(2)).sum::<f64>() / 3.0;
-    let margin = MARGIN * variance.sqrt();
+    let margin = (MARGIN * variance.sqrt()).hypot(DAY_SHARE * mean);
     Some(Estimate {
         bytes_per_second: mean / DAY_SECONDS,
         low: (mean - margin) / DAY_SECONDS,

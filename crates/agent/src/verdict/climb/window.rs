@@ -86,6 +86,9 @@ const LINE_SHARE_MIN: f64 = 0.5;
 /// The plain slope counts up to this multiple of the one that allows for a warm-up, which takes part of any young climb.
 const PLAIN_MULTIPLE_MAX: f64 = 2.0;
 
+/// What a rocket's slope is uncertain by in any case, as a share of it.
+const ROCKET_SHARE: f64 = 0.15;
+
 /// In longer windows a daily wave may be part of the slope.
 const WAVE_SECONDS: f64 = 9_000.0;
 
@@ -304,7 +307,9 @@ impl Look {
         let margin = if self.seconds > WAVE_SECONDS { 1.0 } else { 0.5 };
         let signs = rise.signs();
         let log_odds = weights::weigh(&signs);
-        Some(Found { signs, log_odds, line: line.widened(margin * structure.deviation) })
+        // Of a rocket's few minutes some may be from before it.
+        let early = if self.is_rocket() { ROCKET_SHARE * line.bytes_per_second } else { 0.0 };
+        Some(Found { signs, log_odds, line: line.widened((margin * structure.deviation).hypot(early)) })
     }
 }
 
