@@ -108,8 +108,9 @@ impl Together {
         }
     }
 
-    /// Stores group after group.
+    /// Stores group after group, with the runtime at hand as for any blocking thread of it.
     fn run(&self, runtime: &Handle) {
+        let _context = runtime.enter();
         while let Some(group) = self.next_group() {
             match catch_unwind(AssertUnwindSafe(|| store_all(group))) {
                 // From a worker, to wake those who wait is a matter of its own queue.
