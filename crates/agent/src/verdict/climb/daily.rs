@@ -7,8 +7,8 @@ use crate::trend::Estimate;
 /// How often this is looked at.
 pub(super) const EVERY_SECONDS: f64 = 600.0;
 
-const DAY_SECONDS: f64 = 86_400.0;
-const TIER: usize = 2;
+pub(super) const DAY_SECONDS: f64 = 86_400.0;
+pub(super) const TIER: usize = 2;
 
 /// Hours of differences that must agree.
 const STRETCH_SECONDS: f64 = 6.5 * 3_600.0;

@@ -1,13 +1,11 @@
 //! What a day does to a slope that was measured in a part of it: traffic comes and goes, and memory with it.
 
-use super::daily::differences;
+use super::daily::{DAY_SECONDS, TIER, differences};
 use super::shape::plain_slope;
 use crate::history::{History, Point, Series, Statistic};
 use crate::trend::Estimate;
 
-const TIER: usize = 2;
 const HOUR_SECONDS: f64 = 3_600.0;
-const DAY_SECONDS: f64 = 24.0 * HOUR_SECONDS;
 
 /// Below, a wave of a day adds little to what climbs fast enough to be told.
 const WINDOW_SECONDS_MIN: f64 = 0.9 * HOUR_SECONDS;
