@@ -146,7 +146,10 @@ fn origin(settings: &Settings, admin: SocketAddr) -> Origin {
 /// Profiles come from jemalloc's dumps where it cannot be had.
 fn live_table(settings: &Settings) -> Option<&'static LiveTable> {
     match livetable::start(settings.state_dir.as_deref(), &own_mappings()) {
-        Ok(live) => Some(live),
+        Ok(live) => {
+            live.bound_samples(settings.samples_per_second_max);
+            Some(live)
+        }
         Err(error) => {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::alert::{Webhook, WebhookError};
+use crate::livetable::samples_per_second_default;
 use crate::quantity::{self, QuantityError};
 use crate::readiness::Readiness;
 
@@ -25,6 +26,11 @@ pub struct Config {
     /// Whether allocations are sampled and `/debug/pprof/` answers. Environment: `PPROF`, `true` or `false`.
     /// Default: true. Cost: see [`use_jemalloc!`](crate::use_jemalloc).
     pub pprof: Option<bool>,
+    /// Samples of allocations a second, of all threads together, beyond which the sampler takes fewer and gives each more
+    /// weight; 0 for no bound, as whoever reads jemalloc's own dumps beside the agent wants it. Environment:
+    /// `HEAPLINE_SAMPLES_PER_SECOND_MAX`. Default: 100 for each core that the process may use, at least
+    /// 250.
+    pub samples_per_second_max: Option<u32>,
     /// Directory for what outlives the process: the live table, 10 MB a process. Environment: `HEAPLINE_STATE`. Default:
     /// `heapline/<program>` in `$XDG_STATE_HOME`, else in `~/.local/state`. Where it cannot be written, nothing outlives
     /// the process.
@@ -65,6 +71,14 @@ pub enum ConfigError {
         /// What is wrong with its value.
         source: QuantityError,
     },
+    /// Not a whole number from 0 to 2^32 - 1.
+    #[error("{variable}={value:?} is not a whole number")]
+    Number {
+        /// Its name.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+    },
     /// Neither true nor false.
     #[error("{variable}={value:?} is neither true nor false")]
     Switch {
@@ -92,6 +106,7 @@ pub(crate) struct Settings {
     pub(crate) admin: SocketAddr,
     pub(crate) memory_limit_bytes: Option<u64>,
     pub(crate) pprof: bool,
+    pub(crate) samples_per_second_max: u32,
     /// `None` where there is not even a home.
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) readiness: Readiness,
@@ -129,6 +144,10 @@ impl Config {
             Some(pprof) => Some(pprof),
             None => text("PPROF")?.map(switch).transpose()?,
         };
+        let samples_per_second_max = match self.samples_per_second_max {
+            Some(max) => Some(max),
+            None => text("HEAPLINE_SAMPLES_PER_SECOND_MAX")?.map(number).transpose()?,
+        };
         let webhook = match self.webhook {
             Some(webhook) => Some(webhook),
             None => text("HEAPLINE_WEBHOOK")?.map(webhook).transpose()?,
@@ -143,6 +162,7 @@ impl Config {
             admin: admin.unwrap_or(ADMIN_DEFAULT),
             memory_limit_bytes,
             pprof: pprof.unwrap_or(true),
+            samples_per_second_max: samples_per_second_max.unwrap_or_else(samples_per_second_default),
             state_dir,
             readiness: self.readiness.unwrap_or_default(),
             webhook,
@@ -176,6 +196,10 @@ fn address((variable, value): (&'static str, String)) -> Result<SocketAddr, Conf
 
 fn size((variable, value): (&'static str, String)) -> Result<u64, ConfigError> {
     quantity::parse_size(&value).map_err(|source| ConfigError::Size { variable, source })
+}
+
+fn number((variable, value): (&'static str, String)) -> Result<u32, ConfigError> {
+    value.trim().parse().map_err(|_| ConfigError::Number { variable, value })
 }
 
 fn webhook((variable, value): (&'static str, String)) -> Result<Webhook, ConfigError> {
@@ -216,6 +240,7 @@ mod tests {
             admin: Some(ADMIN_DEFAULT),
             memory_limit_bytes: Some(7),
             pprof: Some(true),
+            samples_per_second_max: Some(9),
             state_dir: Some("/srv/state".into()),
             readiness: Some(Readiness::new(false)),
             webhook: Some("http://a/".parse().expect("an address")),
@@ -224,7 +249,7 @@ mod tests {
         let settings = resolve(explicit, &variables).expect("valid");
         assert_eq!((settings.admin, settings.memory_limit_bytes, settings.pprof), (ADMIN_DEFAULT, Some(7), true));
         assert!(!settings.readiness.is_ready() && settings.webhook.is_some());
-        assert_eq!(settings.service_version, "2.0");
+        assert_eq!((settings.service_version.as_str(), settings.samples_per_second_max), ("2.0", 9));
     }
 
     #[test]
@@ -260,6 +285,7 @@ mod tests {
             ("HEAPLINE_ADMIN", "6060"),
             ("HEAPLINE_ADMIN", "localhost"),
             ("HEAPLINE_MEMORY_LIMIT", "lots"),
+            ("HEAPLINE_SAMPLES_PER_SECOND_MAX", "-1"),
             ("HEAPLINE_WEBHOOK", "https://user:secret@hooks.example/T0"),
         ] {
             let error = resolve(Config::default(), &[(variable, value)]).expect_err("invalid");

@@ -47,7 +47,10 @@ pub(crate) struct Sampling {
     /// jemalloc was started with `prof:true`.
     pub(crate) available: bool,
     pub(crate) active: bool,
+    /// Now; it is longer than at the start where samples would be more than `samples_per_second_max`.
     pub(crate) interval_bytes: Option<u64>,
+    /// `null` where they are not bounded.
+    pub(crate) samples_per_second_max: Option<u32>,
     /// Where profiles come from: `live_table`, `dumps` of jemalloc's, or `null` where there are none.
     pub(crate) source: Option<&'static str>,
     /// Why they come from dumps.
@@ -79,9 +82,18 @@ pub(crate) struct Table {
 
 impl From<livetable::Fill> for Table {
     fn from(fill: livetable::Fill) -> Self {
-        let livetable::Fill { path, memory_only, stacks, frames, samples, sampled, lost, reused_stacks, unknown_frees } =
-            fill;
-        Self { path, memory_only, stacks, frames, samples, sampled, lost_samples: lost, reused_stacks, unknown_frees }
+        let livetable::Fill { path, memory_only, stacks, frames, samples, sampled, lost, reused_stacks, .. } = fill;
+        Self {
+            path,
+            memory_only,
+            stacks,
+            frames,
+            samples,
+            sampled,
+            lost_samples: lost,
+            reused_stacks,
+            unknown_frees: fill.unknown_frees,
+        }
     }
 }
 
@@ -110,13 +122,15 @@ pub(crate) struct Limit {
 /// The profiler's thread is busy.
 pub(crate) async fn examine(state: &State, profiler: &Profiler, self_test: bool) -> Result<Diagnosis, ProfileError> {
     let source = livetable::Source::current().filter(|_| state.pprof);
+    let fill = livetable::fill();
     let sampling = Sampling {
         available: prof::is_compiled_in(),
         active: prof::active(),
         interval_bytes: prof::sample_interval_bytes(),
         source: source.map(livetable::Source::name),
         source_reason: livetable::refused().filter(|_| source == Some(livetable::Source::Dumps)),
-        table: livetable::fill().map(Table::from),
+        samples_per_second_max: fill.as_ref().and_then(|fill| fill.samples_per_second_max),
+        table: fill.map(Table::from),
         wanted: state.pprof,
     };
     let self_test = if self_test && sampling.active { Some(self_test::run(profiler).await?) } else { None };

@@ -2,6 +2,7 @@
 
 pub mod conf;
 pub(crate) mod hooks;
+pub(crate) mod interval;
 pub(crate) mod prof;
 pub(crate) mod settings;
 pub(crate) mod stats;

@@ -12,19 +12,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::jemalloc::hooks::{self, HookError};
-use crate::jemalloc::prof;
+use crate::jemalloc::{interval as sampler_interval, prof};
 use crate::profile::model::Mapping;
 use adopt::Surroundings;
 use files::OwnFile;
+use interval::Governor;
 use layout::Sizes;
 use table::{Identity, Table};
 
 pub use adopt::{Adopted, End, Totals, check, read};
 pub use files::PREDECESSORS_MAX;
+pub use interval::samples_per_second_default;
 #[doc(hidden)]
 pub use specimen::specimen;
 pub use table::Damage;
@@ -33,6 +35,7 @@ mod adopt;
 mod atomic;
 pub(crate) mod exit;
 mod files;
+mod interval;
 mod layout;
 mod mapping;
 mod peak;
@@ -98,6 +101,8 @@ pub struct Fill {
     pub reused_stacks: u64,
     /// Ends of samples that were taken before the table was there, or lost.
     pub unknown_frees: u64,
+    /// Samples a second are kept below about so many by a longer interval; `None`: they are not.
+    pub samples_per_second_max: Option<u32>,
     /// Why it does not outlive the process, where `path` is `None`.
     pub memory_only: Option<String>,
 }
@@ -115,6 +120,7 @@ pub fn fill() -> Option<Fill> {
         lost: tally.lost(),
         reused_stacks: tally.reused_stacks,
         unknown_frees: tally.unknown_frees,
+        samples_per_second_max: live.samples_per_second_max(),
         memory_only: live.memory_only.clone(),
     })
 }
@@ -150,6 +156,8 @@ pub(crate) struct LiveTable {
     /// Why there is no file.
     memory_only: Option<String>,
     predecessors: Vec<Adopted>,
+    /// Keeps samples within their bound, where there is one and the interval can be changed.
+    governor: Mutex<Option<Governor>>,
 }
 
 /// Why the last start ended without a table.
@@ -246,6 +254,7 @@ impl LiveTable {
                     file,
                     memory_only: None,
                     predecessors,
+                    governor: Mutex::new(None),
                 })
             }
             Err(error) => {
@@ -258,8 +267,15 @@ impl LiveTable {
     fn in_memory(identity: &Identity, why: String) -> io::Result<LiveTable> {
         let words = mapping::anonymous(Sizes::AGENT.words())?;
         let table = Table::create(words, Sizes::AGENT, identity).ok_or(io::ErrorKind::InvalidData)?;
-        let (memory_only, predecessors) = (Some(why), Vec::new());
-        Ok(LiveTable { table, alive: None, started: Instant::now(), file: None, memory_only, predecessors })
+        Ok(LiveTable {
+            table,
+            alive: None,
+            started: Instant::now(),
+            file: None,
+            memory_only: Some(why),
+            predecessors: Vec::new(),
+            governor: Mutex::new(None),
+        })
     }
 
     pub(crate) fn table(&self) -> &Table<'static> {
@@ -282,8 +298,47 @@ impl LiveTable {
         self.table.set_ticks(u64::try_from(ticks).unwrap_or(u64::MAX));
     }
 
+    /// Has at most about so many samples taken a second from now on, as long as somebody [governs](LiveTable::govern);
+    /// 0: as many as there are.
+    pub(crate) fn bound_samples(&self, per_second_max: u32) {
+        let can_be_bound = per_second_max > 0 && sampler_interval::can_be_set();
+        let governor = can_be_bound.then(|| Governor::new(self.table.interval_lg(), per_second_max));
+        *self.governor() = governor;
+    }
+
+    /// The bound on samples a second. `None` where there is none.
+    pub(crate) fn samples_per_second_max(&self) -> Option<u32> {
+        self.governor().as_ref().map(Governor::per_second_max)
+    }
+
+    /// Makes the interval as long as the bound on samples wants it. To be called some times a second.
+    pub(crate) fn govern(&self) {
+        let mut governor = self.governor();
+        let Some(decided) = governor.as_mut() else { return };
+        let Some(lg) = decided.look(self.started.elapsed().as_secs_f64(), self.table.sampled_count()) else { return };
+        if !self.draw_by(lg) {
+            tracing::info!("jemalloc does not take another sampling interval: samples a second are not bounded");
+            *governor = None;
+        }
+    }
+
+    fn draw_by(&self, lg: u8) -> bool {
+        let is_set = sampler_interval::set(lg);
+        if is_set {
+            self.table.set_interval_lg(lg);
+        }
+        is_set
+    }
+
+    fn governor(&self) -> MutexGuard<'_, Option<Governor>> {
+        self.governor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Says in the file that the process ended as it should.
     pub(crate) fn end(&self) {
+        if let Some(governor) = self.governor().take() {
+            self.draw_by(governor.least_lg());
+        }
         self.tick();
         self.table.set_clean_end(true);
     }

@@ -93,7 +93,7 @@ const BUILD: Family =
 const PROFILE_ACTIVE: Family = Family("heap_profile_active", "Whether allocations are being sampled.", None);
 const SAMPLE_INTERVAL: Family = Family(
     "heap_profile_sample_interval_bytes",
-    "Bytes allocated between two samples of the heap profiler, on average.",
+    "Bytes allocated between two samples of the heap profiler now, on average.",
     None,
 );
 const LOST_SAMPLES: Family = Family(

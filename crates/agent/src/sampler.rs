@@ -91,6 +91,7 @@ fn run(state: &State, mut watch: Watch, limits: Limits, stopped: &Receiver<()>) 
         }
         if let Some(live) = livetable::current() {
             live.tick();
+            live.govern();
         }
         unwind::learn();
         let rss_is_due = pace.is_at(LOOKS_PER_RSS);

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::sync::mpsc::sync_channel;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use heapline::{Agent, livetable};
+use heapline::{Agent, Config, livetable};
 
 #[path = "live/agent.rs"]
 mod agent;
@@ -53,7 +54,11 @@ fn dumped() -> HashMap<Vec<u64>, (f64, f64)> {
 #[test]
 fn the_table_says_stack_by_stack_what_jemallocs_dump_says() {
     alone("the_table_says_stack_by_stack_what_jemallocs_dump_says", |state| {
-        let agent = start(state);
+        // Every sample that jemalloc would take, each of the same weight: its dump knows no other.
+        let admin = Some(([127, 0, 0, 1], 0).into());
+        let config =
+            Config { admin, state_dir: Some(state.into()), samples_per_second_max: Some(0), ..Config::default() };
+        let agent = Agent::start(config).expect("the agent starts");
         let (send, receive) = sync_channel::<Block>(1_000);
         let mut live: Vec<Block> = thread::scope(|scope| {
             let workers: Vec<_> = (1..5)
@@ -244,5 +249,45 @@ fn a_sample_allocates_nothing() {
         // Other threads of the process free some of theirs meanwhile.
         assert!(taken > SAMPLES as u64 / 2, "{taken} samples");
         assert_eq!(own_bytes, 0);
+    });
+}
+
+/// A flood of allocations is sampled less than a quiet program, each sample with its own weight: what lives from before, from
+/// the flood and from after it is told as one number, and when the flood is over, the interval comes back by halves.
+#[test]
+fn a_flood_is_sampled_less_and_counted_all_the_same() {
+    const START: f64 = 524_288.0;
+    const BLOCK_BYTES: usize = 4096;
+    const PART_BYTES: usize = 96 << 20;
+    alone("a_flood_is_sampled_less_and_counted_all_the_same", |state| {
+        let agent = start(state);
+        let interval = || metric(&agent, "heap_profile_sample_interval_bytes");
+        let live_bytes = || livetable::live_stacks().expect("a live table").values().sum::<f64>();
+        let deadline = Instant::now() + Duration::from_secs(100);
+        let waits = |what: &str| assert!(Instant::now() < deadline, "{what}: {} bytes apart", interval());
+        let keep = || -> Vec<Block> { (0..PART_BYTES / BLOCK_BYTES).map(|_| allocate(BLOCK_BYTES, 8)).collect() };
+        let before = live_bytes();
+        assert_eq!(interval(), START);
+        let mut live = keep();
+        while interval() < 4.0 * START {
+            waits("the flood raises it");
+            (0..100).for_each(|_| free(allocate(1 << 20, 8)));
+        }
+        let longest = interval();
+        live.extend(keep());
+        while interval() >= longest {
+            waits("rest brings it back");
+            thread::park_timeout(Duration::from_millis(50));
+        }
+        live.extend(keep());
+        // Of each part, the variance is its bytes times the interval.
+        let error = (PART_BYTES as f64 * (START + 1.5 * longest)).sqrt();
+        let grown = live_bytes() - before;
+        let asked = (live.len() * (BLOCK_BYTES + size_of::<Block>())) as f64;
+        assert!((grown - asked).abs() < 4.0 * error, "{grown} for {asked}, error {error}, {longest} apart at most");
+        let (_, doctor) = get(agent.admin_addr(), "/doctor?format=json");
+        assert!(String::from_utf8_lossy(&doctor).contains("\"samples_per_second_max\":"));
+        live.into_iter().for_each(free);
+        assert!(live_bytes() - before < grown / 20.0, "each end takes off what its beginning added");
     });
 }

@@ -81,11 +81,15 @@ type Row = (&'static str, Option<bool>, String);
 fn sampling(diagnosis: &Diagnosis) -> Vec<Row> {
     let sampling = &diagnosis.sampling;
     let interval = sampling.interval_bytes.map_or("–".to_owned(), |bytes| format_bytes(bytes as f64));
+    let bound = match sampling.samples_per_second_max {
+        Some(max) => format!("; further apart where they would be more than {max} a second"),
+        None => String::new(),
+    };
     let depth = diagnosis.unwinder.depth_max.map_or(String::new(), |depth| format!(", {depth} frames at most"));
     vec![
         ("available in jemalloc", Some(sampling.available), yes_no(sampling.available)),
         ("active", Some(sampling.active || !sampling.wanted), active_words(sampling.active, sampling.wanted)),
-        ("one sample each", Some(true), interval),
+        ("one sample each", Some(true), format!("{interval}{bound}")),
         (
             "profiles come from",
             Some(sampling.table.is_some() || !sampling.wanted),

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::profile::model::{Count, Profile};
 
-/// Objects of this size and more are large: each is sampled as good as for sure, four periods and more.
-const LARGE_BYTES: f64 = 2_097_152.0;
+/// Objects of so many periods and more are large: each is sampled as good as for sure.
+const LARGE_PERIODS: f64 = 4.0;
 /// The assumed period of a profile that does not say it, bytes.
 const PERIOD_BYTES_DEFAULT: u64 = 512 << 10;
 
@@ -49,10 +49,11 @@ impl Held {
 
     pub(super) fn add(&mut self, inuse: Count, alloc: Option<Count>, period_bytes: u64) {
         let sampled = variance_of(inuse, period_bytes);
+        let large_bytes = LARGE_PERIODS * period(period_bytes);
         self.bytes += inuse.bytes;
         self.objects += inuse.objects;
         self.variance += sampled;
-        if inuse.objects > 0.0 && inuse.bytes / inuse.objects >= LARGE_BYTES {
+        if inuse.objects > 0.0 && inuse.bytes / inuse.objects >= large_bytes {
             self.large_bytes += inuse.bytes as f32;
             self.large_objects += inuse.objects as f32;
         }
@@ -61,7 +62,7 @@ impl Held {
             self.alloc = Some((bytes + alloc.bytes, variance + variance_of(alloc, period_bytes)));
         }
         if inuse.bytes > 0.0 && sampled > 0.0 {
-            let of_one = sampled * sample_share(inuse, period_bytes);
+            let of_one = variance_by(inuse, period_bytes) * sample_share(inuse, period_bytes);
             self.sample_variance = self.sample_variance.max(of_one);
         }
     }
@@ -129,8 +130,12 @@ fn period(period_bytes: u64) -> f64 {
     if period_bytes <= 1 { PERIOD_BYTES_DEFAULT as f64 } else { period_bytes as f64 }
 }
 
-/// See [`growth`](super::growth).
 fn variance_of(count: Count, period_bytes: u64) -> f64 {
+    count.variance.unwrap_or_else(|| variance_by(count, period_bytes))
+}
+
+/// See [`growth`](super::growth).
+fn variance_by(count: Count, period_bytes: u64) -> f64 {
     let period = period(period_bytes);
     let bytes = count.bytes.abs();
     if count.objects.abs() < f64::MIN_POSITIVE {

@@ -193,7 +193,7 @@ mod tests {
     fn profile(stacks: &[(&[u64], f64)]) -> Profile {
         let sample = |&(stack, bytes): &(&[u64], f64)| Sample {
             stack: stack.into(),
-            inuse: Count { objects: 1.0, bytes },
+            inuse: Count { objects: 1.0, bytes, ..Count::default() },
             alloc: None,
         };
         Profile { period_bytes: 512 << 10, samples: stacks.iter().map(sample).collect(), ..Profile::default() }

@@ -6,8 +6,9 @@ pub use tikv_jemallocator::Jemalloc;
 /// the environment beats them, key by key.
 ///
 /// - `prof:true,prof_active:true`: sampling can only be compiled in at start; it is switched on and off later.
-/// - `lg_prof_sample:19`: a sample each 512 KiB allocated; throughput stayed within 1% of profiling compiled out, and
-///   finer sampling would hide small objects from `stats.allocated`.
+/// - `lg_prof_sample:19`: a sample each 512 KiB allocated, at most: see
+///   [`Config::samples_per_second_max`](crate::Config::samples_per_second_max). Finer sampling would hide small objects
+///   from `stats.allocated`.
 /// - `background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0`: unused pages go back to the kernel a second after
 ///   a burst, also when the process idles; with the defaults RSS stayed at 127 MB after a burst that left 0.7 MB live.
 pub const MALLOC_CONF: &[u8; 105] =

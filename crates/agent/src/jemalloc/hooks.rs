@@ -4,6 +4,7 @@
 //! (5.3.1, `prof_malloc_sample_object` and `prof_free_sampled_object`). They are experimental: `prof_hook.h` has their
 //! signatures, and nothing promises them for later versions.
 
+use std::cell::Cell;
 use std::ffi::{c_uint, c_void};
 use std::slice;
 
@@ -16,6 +17,12 @@ type Free = extern "C" fn(*const c_void, usize);
 
 const SAMPLE: &[u8] = b"experimental.hooks.prof_sample\0";
 const FREE: &[u8] = b"experimental.hooks.prof_sample_free\0";
+
+thread_local! {
+    /// The interval that this thread's next sample was drawn by, as a power of two: the one in force at its last. 0
+    /// before its first. Neither a destructor nor an allocation comes with it.
+    static DRAWN_LG: Cell<u8> = const { Cell::new(0) };
+}
 
 /// Why the hooks are not there.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +73,12 @@ extern "C" fn on_sample(
     // SAFETY: jemalloc passes `depth` return addresses that nobody changes during the call: the sample at hand keeps
     // its backtrace alive. A pointer is as large as a usize.
     let stack = unsafe { slice::from_raw_parts(stack.cast::<usize>(), depth as usize) };
-    live.table().sampled(address.addr() as u64, stack, usable_bytes as u64);
+    let now_lg = live.table().interval_lg();
+    let interval_lg = match DRAWN_LG.replace(now_lg) {
+        0 => now_lg,
+        drawn_lg => drawn_lg,
+    };
+    live.table().sampled(address.addr() as u64, stack, usable_bytes as u64, interval_lg);
 }
 
 extern "C" fn on_free(address: *const c_void, usable_bytes: usize) {

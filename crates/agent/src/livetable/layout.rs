@@ -3,10 +3,10 @@
 //! ```text
 //! header   512 words   what the table is, who wrote it, counters
 //! maps    4096 words   the executable mappings of the process, as text
-//! stacks     8 a slot  key, state, frames, allocated and live counts
+//! stacks     8 a slot  key, state, frames, allocated and live counts, the variance of what was allocated
 //! frames     1 each    return addresses, the leaf first
 //! keys       1 a slot  live samples by address
-//! samples    4 a slot  size, order, stack, birth
+//! samples    4 a slot  size and interval, order, stack, birth
 //! peaks    2 × 3 a stack slot   live counts at the peak
 //! ```
 //!
@@ -17,7 +17,7 @@ use super::atomic::AtomicU64;
 /// `HEAPLINE`, read as a little-endian number: a file of another byte order does not match.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"HEAPLINE");
 /// Raised with every change of the layout.
-pub(crate) const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 2;
 
 pub(super) const HEADER_WORDS: usize = 512;
 pub(super) const MAPS_WORDS: usize = 4096;
@@ -50,6 +50,8 @@ pub(super) mod word {
     pub(in super::super) const MAPS_BYTES: usize = 34;
     /// Place in `Verdict::ALL`, from 1; 0: none yet.
     pub(in super::super) const VERDICT: usize = 35;
+    /// Samples are 2^this bytes apart now, on average; `PERIOD` is what they were at the start.
+    pub(in super::super) const INTERVAL_LG: usize = 36;
 
     pub(in super::super) const SAMPLED: usize = 64;
     pub(in super::super) const FREED: usize = 72;

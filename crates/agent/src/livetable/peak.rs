@@ -80,7 +80,7 @@ impl<'a> Peak<'a> {
             let [stack, objects, bytes] = record else { return None };
             Some(PeakRecord {
                 stack: StackId::from_word(stack.load(Relaxed)),
-                live: Weighted { objects: objects.load(Relaxed), bytes: bytes.load(Relaxed) },
+                live: Weighted { objects: objects.load(Relaxed), bytes: bytes.load(Relaxed), variance: 0 },
             })
         });
         Some(PeakCopy { records: records.collect(), ticks: self.load(word::PEAK_TICKS + index) })

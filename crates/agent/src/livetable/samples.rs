@@ -20,10 +20,15 @@ const EMPTY: u64 = 0;
 /// A slot that is being filled or emptied. No allocation has this address.
 const CLAIMED: u64 = 1;
 
+/// Size, and above it the interval.
 const BYTES: usize = 0;
 const ORDER: usize = 1;
 const STACK: usize = 2;
 const BIRTH: usize = 3;
+
+const INTERVAL_SHIFT: u32 = 56;
+/// No allocation is larger.
+const SIZE_MASK: u64 = (1 << INTERVAL_SHIFT) - 1;
 
 /// A sampled allocation that lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub(super) struct LiveSample {
     pub(super) address: u64,
     /// As the allocator rounded it up.
     pub(super) bytes: u64,
+    /// It was one each 2^this bytes, on average.
+    pub(super) interval_lg: u8,
     /// Grows with each sample.
     pub(super) order: u64,
     pub(super) stack: StackId,
@@ -61,7 +68,7 @@ impl<'a> Samples<'a> {
             }
             // A reader that sees a word of the new sample sees that the key was claimed, too.
             fence(Release);
-            self.store(slot, BYTES, sample.bytes);
+            self.store(slot, BYTES, u64::from(sample.interval_lg) << INTERVAL_SHIFT | sample.bytes & SIZE_MASK);
             self.store(slot, ORDER, sample.order);
             self.store(slot, STACK, sample.stack.to_word());
             self.store(slot, BIRTH, sample.birth_ticks);
@@ -75,7 +82,8 @@ impl<'a> Samples<'a> {
         for _ in 0..CONTENDED_MAX {
             let [first, second] = self.buckets(address);
             let slots = self.slots(first).chain(self.slots(second));
-            let matching = slots.filter(|(slot, key)| key.load(Acquire) == address && self.load(*slot, BYTES) == bytes);
+            let matching = slots
+                .filter(|(slot, key)| key.load(Acquire) == address && self.load(*slot, BYTES) & SIZE_MASK == bytes);
             let (slot, key) = matching.min_by_key(|(slot, _)| self.load(*slot, ORDER))?;
             let order = self.load(slot, ORDER);
             if key.compare_exchange(address, CLAIMED, AcqRel, Relaxed).is_err() {
@@ -117,9 +125,11 @@ impl<'a> Samples<'a> {
     }
 
     fn sample(&self, slot: usize, address: u64) -> LiveSample {
+        let size = self.load(slot, BYTES);
         LiveSample {
             address,
-            bytes: self.load(slot, BYTES),
+            bytes: size & SIZE_MASK,
+            interval_lg: (size >> INTERVAL_SHIFT) as u8,
             order: self.load(slot, ORDER),
             stack: StackId::from_word(self.load(slot, STACK)),
             birth_ticks: self.load(slot, BIRTH),

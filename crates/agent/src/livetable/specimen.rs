@@ -20,7 +20,7 @@ pub fn specimen() -> Vec<u8> {
         for number in 0..SAMPLES {
             let stack: Vec<usize> = (0..=number as usize % 7).map(|depth| 0x1000 + 16 * depth).collect();
             table.set_ticks(number);
-            table.sampled((number + 2) << 12, &stack, 1 << (number % 20));
+            table.sampled((number + 2) << 12, &stack, 1 << (number % 20), table.interval_lg() + (number % 3) as u8);
         }
         for number in (0..SAMPLES).step_by(3) {
             table.freed((number + 2) << 12, 1 << (number % 20));

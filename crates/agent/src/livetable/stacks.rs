@@ -30,7 +30,8 @@ const ALLOC_OBJECTS: usize = 3;
 const ALLOC_BYTES: usize = 4;
 const LIVE_OBJECTS: usize = 5;
 const LIVE_BYTES: usize = 6;
-// The eighth word is spare: a slot is a cache line.
+/// Of the allocated bytes. A slot is a cache line.
+const ALLOC_VARIANCE: usize = 7;
 
 const PINS: u64 = u32::MAX as u64;
 
@@ -119,6 +120,7 @@ impl<'a> Stacks<'a> {
         let slot = id.slot as usize;
         self.add(slot, ALLOC_OBJECTS, weighted.objects);
         self.add(slot, ALLOC_BYTES, weighted.bytes);
+        self.add(slot, ALLOC_VARIANCE, weighted.variance);
         self.add(slot, LIVE_OBJECTS, weighted.objects);
         self.add(slot, LIVE_BYTES, weighted.bytes);
     }
@@ -130,10 +132,10 @@ impl<'a> Stacks<'a> {
         self.add(slot, LIVE_BYTES, weighted.bytes.wrapping_neg());
     }
 
-    /// Live objects and bytes of a slot.
+    /// Live objects and bytes of a slot; their variance is not kept.
     pub(super) fn live(&self, slot: usize) -> Weighted {
         let load = |field| self.word(slot, field).map_or(0, |word| word.load(Relaxed));
-        Weighted { objects: load(LIVE_OBJECTS), bytes: load(LIVE_BYTES) }
+        Weighted { objects: load(LIVE_OBJECTS), bytes: load(LIVE_BYTES), variance: 0 }
     }
 
     /// Live samples and peaks that hold a slot.
@@ -174,7 +176,8 @@ impl<'a> Stacks<'a> {
             frames.clear();
             frames.extend(words.iter().map(|frame| frame.load(Relaxed)));
             let load = |field| self.word(slot, field).map_or(0, |word| word.load(Relaxed));
-            let allocated = Weighted { objects: load(ALLOC_OBJECTS), bytes: load(ALLOC_BYTES) };
+            let allocated =
+                Weighted { objects: load(ALLOC_OBJECTS), bytes: load(ALLOC_BYTES), variance: load(ALLOC_VARIANCE) };
             fence(Acquire);
             let same_generation = self.word(slot, STATE)?.load(Relaxed) >> 32 == state >> 32;
             if same_generation && self.word(slot, KEY)?.load(Relaxed) == key {
@@ -297,6 +300,7 @@ impl<'a> Stacks<'a> {
         let take = |field| self.word(slot, field).map_or(0, |word| word.swap(0, Relaxed));
         self.header_add(word::FORGOTTEN_OBJECTS, take(ALLOC_OBJECTS));
         self.header_add(word::FORGOTTEN_BYTES, take(ALLOC_BYTES));
+        take(ALLOC_VARIANCE);
     }
 
     fn probes(&self, hash: u64) -> impl Iterator<Item = usize> {

@@ -14,6 +14,9 @@ use crate::verdict::Verdict;
 /// Ticks of the table's clock in a second.
 pub(crate) const TICKS_PER_SECOND: u64 = 10;
 
+/// No interval is as long: an address space holds less.
+pub(super) const INTERVAL_LG_MAX: u8 = 47;
+
 /// Twenty years: no process has lived longer.
 const TICKS_MAX: u64 = 20 * 365 * 86_400 * TICKS_PER_SECOND;
 
@@ -49,7 +52,7 @@ pub enum Damage {
 pub(crate) struct Identity {
     pub(crate) pid: u64,
     pub(crate) start_unix_nanos: u64,
-    /// Bytes allocated between two samples, on average.
+    /// Bytes allocated between two samples at the start, on average.
     pub(crate) period_bytes: u64,
     /// The kernel's name for this boot; 40 bytes are kept.
     pub(crate) boot_id: String,
@@ -107,6 +110,7 @@ impl<'a> Table<'a> {
         set(word::CGROUP_OOM_KILLS, identity.cgroup_oom_kills);
         store_text(&regions.header[word::BOOT_ID..word::BUILD_ID], &identity.boot_id);
         store_text(&regions.header[word::BUILD_ID..word::CGROUP_OOM_KILLS], &identity.build_id);
+        set(word::INTERVAL_LG, identity.period_bytes.checked_ilog2().unwrap_or(0).into());
         set(word::CHECK, check(regions.header));
         // Last: a file without it is none yet.
         regions.header[word::MAGIC].store(MAGIC, Release);
@@ -136,16 +140,17 @@ impl<'a> Table<'a> {
         Self { stacks: Stacks::new(&regions), samples: Samples::new(&regions), regions, period_bytes }
     }
 
-    /// An allocation was sampled. `bytes` is its size as the allocator rounded it up.
-    pub(crate) fn sampled(&self, address: u64, stack: &[usize], bytes: u64) {
+    /// An allocation was sampled, as one each 2^`interval_lg` bytes. `bytes` is its size as the allocator rounded it up.
+    pub(crate) fn sampled(&self, address: u64, stack: &[usize], bytes: u64, interval_lg: u8) {
+        let interval_lg = interval_lg.min(INTERVAL_LG_MAX);
         let order = self.add(word::SAMPLED, 1);
         let Some(id) = self.stacks.pin(stack) else {
             self.add(word::LOST_STACKS, 1);
             return;
         };
-        let weighted = Weighted::of(bytes, self.period_bytes);
+        let weighted = Weighted::of(bytes, 1 << interval_lg);
         self.stacks.allocated(id, weighted);
-        let sample = LiveSample { address, bytes, order, stack: id, birth_ticks: self.load(word::TICKS) };
+        let sample = LiveSample { address, bytes, interval_lg, order, stack: id, birth_ticks: self.load(word::TICKS) };
         if !self.samples.insert(&sample) {
             self.stacks.freed(id, weighted);
             self.stacks.unpin(id);
@@ -153,7 +158,7 @@ impl<'a> Table<'a> {
             return;
         }
         let live_bytes = self.add(word::LIVE_BYTES, weighted.bytes).wrapping_add(weighted.bytes);
-        self.peak().passed(live_bytes, self.period_bytes);
+        self.peak().passed(live_bytes, 1 << interval_lg);
     }
 
     /// A sampled allocation was freed.
@@ -162,7 +167,7 @@ impl<'a> Table<'a> {
             self.add(word::UNKNOWN_FREES, 1);
             return;
         };
-        let weighted = Weighted::of(bytes, self.period_bytes);
+        let weighted = Weighted::of(bytes, 1 << sample.interval_lg.min(INTERVAL_LG_MAX));
         self.stacks.freed(sample.stack, weighted);
         // Last: the slot may be another stack's from here on.
         self.stacks.unpin(sample.stack);
@@ -255,9 +260,25 @@ impl<'a> Table<'a> {
         self.load(word::SAMPLED).wrapping_add(self.load(word::FREED)).wrapping_add(self.load(word::UNKNOWN_FREES))
     }
 
-    /// Bytes allocated between two samples, on average.
+    /// Bytes allocated between two samples now, on average. Earlier ones may have been at another interval: each has its
+    /// own weight.
     pub(crate) fn period_bytes(&self) -> u64 {
-        self.period_bytes
+        1 << self.interval_lg()
+    }
+
+    /// The same as a power of two.
+    pub(crate) fn interval_lg(&self) -> u8 {
+        self.load(word::INTERVAL_LG).min(INTERVAL_LG_MAX.into()) as u8
+    }
+
+    /// Samples are so far apart from now on.
+    pub(crate) fn set_interval_lg(&self, lg: u8) {
+        self.store(word::INTERVAL_LG, lg.into());
+    }
+
+    /// Samples since the start.
+    pub(crate) fn sampled_count(&self) -> u64 {
+        self.load(word::SAMPLED)
     }
 
     pub(super) fn peak(&self) -> Peak<'a> {

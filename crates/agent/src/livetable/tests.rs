@@ -10,7 +10,8 @@ use super::layout::{Sizes, word};
 use super::table::{Identity, Table};
 use super::weight::Weighted;
 
-const PERIOD: u64 = 512 << 10;
+const INTERVAL_LG: u8 = 19;
+const PERIOD: u64 = 1 << INTERVAL_LG;
 const SMALL: Sizes = Sizes { stacks: 64, frames: 512, samples: 256 };
 /// Miri is a thousand times slower.
 const ROUNDS: u64 = if cfg!(miri) { 200 } else { 200_000 };
@@ -54,7 +55,11 @@ fn live_by_stack(table: &Table<'_>) -> HashMap<Vec<u64>, f64> {
 }
 
 fn weighted_bytes(bytes: u64) -> f64 {
-    Weighted::of(bytes, PERIOD).bytes as f64
+    weighted_bytes_at(bytes, INTERVAL_LG)
+}
+
+fn weighted_bytes_at(bytes: u64, interval_lg: u8) -> f64 {
+    Weighted::of(bytes, 1 << interval_lg).bytes as f64
 }
 
 #[test]
@@ -79,11 +84,11 @@ fn of_two_samples_at_one_address_the_oldest_of_that_size_ends() {
     let words = words(SMALL);
     let table = table(&words, SMALL);
     // In place, to another size, and to the same size by another stack.
-    table.sampled(0x1000, &stack(1), 4096);
-    table.sampled(0x1000, &stack(2), 8192);
+    table.sampled(0x1000, &stack(1), 4096, INTERVAL_LG);
+    table.sampled(0x1000, &stack(2), 8192, INTERVAL_LG);
     table.freed(0x1000, 4096);
     assert_eq!(live_by_stack(&table), HashMap::from([(vec![2001, 2002, 2003], weighted_bytes(8192))]));
-    table.sampled(0x1000, &stack(3), 8192);
+    table.sampled(0x1000, &stack(3), 8192, INTERVAL_LG);
     table.freed(0x1000, 8192);
     assert_eq!(live_by_stack(&table).into_keys().collect::<Vec<_>>(), [[3001, 3002, 3003, 3004]]);
     table.freed(0x1000, 8192);
@@ -98,7 +103,7 @@ fn a_full_table_counts_what_it_cannot_keep() {
     let words = words(sizes);
     let table = table(&words, sizes);
     for address in 1..=100 {
-        table.sampled(address << 12, &stack(address % 4), 4096);
+        table.sampled(address << 12, &stack(address % 4), 4096, INTERVAL_LG);
     }
     let walk = table.walk();
     let tally = table.tally();
@@ -121,7 +126,7 @@ fn stacks_that_live_are_not_displaced_by_others() {
     let words = words(sizes);
     let table = table(&words, sizes);
     for number in 0..60 {
-        table.sampled((number + 1) << 12, &stack(number), 64);
+        table.sampled((number + 1) << 12, &stack(number), 64, INTERVAL_LG);
     }
     // Sixteen slots, 64 frames: 0 to 15 have 58 frames, so that all slots are taken.
     let live = live_by_stack(&table);
@@ -138,9 +143,9 @@ fn a_stack_of_which_nothing_lives_gives_its_slot_away_when_the_table_is_full() {
     let words = words(sizes);
     let table = table(&words, sizes);
     // Below the step of a peak, which would keep its stacks.
-    table.sampled(1 << 12, &stack(1), 64);
+    table.sampled(1 << 12, &stack(1), 64, INTERVAL_LG);
     for number in 2..200 {
-        table.sampled(number << 12, &stack(number), 64);
+        table.sampled(number << 12, &stack(number), 64, INTERVAL_LG);
         table.freed(number << 12, 64);
     }
     let tally = table.tally();
@@ -161,7 +166,7 @@ fn the_peak_is_kept_within_a_twentieth_also_when_its_stacks_are_long_gone() {
     assert!(table.visit_peak(|_| panic!("there is none")).is_none());
     for address in 1..=1_000 {
         table.set_ticks(address);
-        table.sampled(address << 20, &stack(address % 10), 1 << 20);
+        table.sampled(address << 20, &stack(address % 10), 1 << 20, INTERVAL_LG);
     }
     let live_bytes =
         |samples: &[crate::profile::model::Sample]| samples.iter().map(|sample| sample.inuse.bytes).sum::<f64>();
@@ -170,7 +175,7 @@ fn the_peak_is_kept_within_a_twentieth_also_when_its_stacks_are_long_gone() {
         table.freed(address << 20, 1 << 20);
     }
     for number in 100..400 {
-        table.sampled(number << 20, &stack(number), 4096);
+        table.sampled(number << 20, &stack(number), 4096, INTERVAL_LG);
         table.freed(number << 20, 4096);
     }
     let mut live_at_peak = 0.0;
@@ -191,7 +196,7 @@ fn survivors_are_those_that_are_old_enough() {
     let table = table(&words, SMALL);
     for (address, ticks) in [(1, 0), (2, 100), (3, 6_000)] {
         table.set_ticks(ticks);
-        table.sampled(address << 12, &stack(address), 4096);
+        table.sampled(address << 12, &stack(address), 4096, INTERVAL_LG);
     }
     table.set_ticks(6_100);
     let stacks = |age| table.survivors(age).samples.iter().map(|sample| sample.stack[0] / 1_000).collect::<Vec<_>>();
@@ -222,7 +227,7 @@ fn threads_leave_nothing_behind_and_nothing_is_told_of_the_wrong_stack() {
                         // The number of the stack is in the address, so that a walk can tell.
                         let number = random(&mut state) % 60;
                         let address = ((worker * ROUNDS + round) << 16 | number) << 12;
-                        table.sampled(address, &stack(number), 64 << (number % 20));
+                        table.sampled(address, &stack(number), 64 << (number % 20), INTERVAL_LG);
                         live.push((address, 64 << (number % 20)));
                         if live.len() > (random(&mut state) % 50) as usize {
                             let (address, bytes) = live.swap_remove(random(&mut state) as usize % live.len());
@@ -287,7 +292,7 @@ fn threads_that_meet_a_new_stack_together_count_it_whole() {
             scope.spawn(move || {
                 for round in 1..=rounds {
                     barrier.wait();
-                    table.sampled((round * 8 + worker) << 12, &stack(round), 1 << 21);
+                    table.sampled((round * 8 + worker) << 12, &stack(round), 1 << 21, INTERVAL_LG);
                 }
             });
         }
@@ -305,7 +310,7 @@ impl Table<'_> {
         for sample in self.samples.live() {
             let (pins, live) = expected.entry(sample.stack.slot).or_default();
             *pins += 1;
-            *live = live.plus(Weighted::of(sample.bytes, PERIOD));
+            *live = live.plus(Weighted { variance: 0, ..Weighted::of(sample.bytes, 1 << sample.interval_lg) });
         }
         for record in self.peak().read().map(|copy| copy.records).unwrap_or_default() {
             expected.entry(record.stack.slot).or_default().0 += 1;
@@ -345,37 +350,41 @@ proptest! {
         let sizes = Sizes { stacks: 256, frames: 1 << 12, samples: 1 << 12 };
         let words = words(sizes);
         let table = table(&words, sizes);
-        let (mut list, mut next) = (Vec::<(u64, u64, u64)>::new(), 1_u64);
+        let (mut list, mut next) = (Vec::<(u64, u64, u64, u8)>::new(), 1_u64);
+        // The interval changes all the time.
+        let lg_of = |number: u64| INTERVAL_LG + (number % 5) as u8;
         let mut allocated = 0.0;
         for step in steps {
             match step {
                 Step::Allocate { stack: number, bytes } => {
-                    table.sampled(next << 12, &stack(number), bytes);
-                    list.push((next << 12, number, bytes));
-                    allocated += weighted_bytes(bytes);
+                    let lg = lg_of(next);
+                    table.sampled(next << 12, &stack(number), bytes, lg);
+                    list.push((next << 12, number, bytes, lg));
+                    allocated += weighted_bytes_at(bytes, lg);
                     next += 1;
                 }
                 Step::Free { which } if !list.is_empty() => {
-                    let (address, _, bytes) = list.swap_remove(which % list.len());
+                    let (address, _, bytes, _) = list.swap_remove(which % list.len());
                     table.freed(address, bytes);
                 }
                 Step::Reallocate { which, stack: number, bytes, moves } if !list.is_empty() => {
-                    let (old_address, _, old_bytes) = list.swap_remove(which % list.len());
+                    let (old_address, _, old_bytes, _) = list.swap_remove(which % list.len());
                     let address = if moves { next << 12 } else { old_address };
+                    let lg = lg_of(next);
                     next += 1;
                     // In jemalloc's order.
-                    table.sampled(address, &stack(number), bytes);
+                    table.sampled(address, &stack(number), bytes, lg);
                     table.freed(old_address, old_bytes);
-                    list.push((address, number, bytes));
-                    allocated += weighted_bytes(bytes);
+                    list.push((address, number, bytes, lg));
+                    allocated += weighted_bytes_at(bytes, lg);
                 }
                 Step::Free { .. } | Step::Reallocate { .. } => {}
             }
         }
         let mut expected: HashMap<Vec<u64>, f64> = HashMap::new();
-        for (_, number, bytes) in &list {
+        for (_, number, bytes, lg) in &list {
             let frames = stack(*number).into_iter().map(|frame| frame as u64).collect();
-            *expected.entry(frames).or_default() += weighted_bytes(*bytes);
+            *expected.entry(frames).or_default() += weighted_bytes_at(*bytes, *lg);
         }
         prop_assert_eq!(live_by_stack(&table), expected);
         let total: f64 = table.walk().samples.iter().filter_map(|sample| sample.alloc).map(|count| count.bytes).sum();
@@ -390,7 +399,7 @@ proptest! {
         let words = words(SMALL);
         let whole = table(&words, SMALL);
         for address in 1..200 {
-            whole.sampled(address << 20, &stack(address % 30), 1 << 20);
+            whole.sampled(address << 20, &stack(address % 30), 1 << 20, INTERVAL_LG);
         }
         for (index, bit) in flips {
             words[index.index(words.len())].fetch_xor(1 << bit, Relaxed);

@@ -4,7 +4,7 @@ use super::peak::PeakCopy;
 use super::prefetch::prefetch;
 use super::samples::LiveSample;
 use super::stacks::{DEPTH_MAX, StackId};
-use super::table::{TICKS_PER_SECOND, Table};
+use super::table::{INTERVAL_LG_MAX, TICKS_PER_SECOND, Table};
 use super::weight::{Weighted, Weights};
 use crate::profile::model::{Count, Sample};
 
@@ -139,7 +139,7 @@ impl Table<'_> {
             let stack = self.stacks.read(record.stack.slot as usize, &mut frames);
             let is_sound = record.live.bytes <= ALLOCATED_BYTES_MAX;
             if is_sound && stack.is_some_and(|stack| stack.id == record.stack) {
-                each(Found { id: record.stack.to_word(), stack: &frames, inuse: count(record.live), alloc: None });
+                each(Found { id: record.stack.to_word(), stack: &frames, inuse: copied(record.live), alloc: None });
                 seen.live_samples += 1;
             } else {
                 seen.without_stack += 1;
@@ -155,10 +155,11 @@ impl Table<'_> {
         mut each: impl FnMut(Found<'_>),
     ) -> Seen {
         let mut seen = Seen::default();
-        let mut weights = Weights::new(self.period_bytes());
+        let mut weights = Weights::new();
         let mut live = vec![(0_u32, 0_u32, Weighted::default()); self.stacks.slots()];
         for sample in self.samples.live().filter(counts) {
-            let slot = live.get_mut(sample.stack.slot as usize).filter(|_| sample.bytes <= ALLOCATION_BYTES_MAX);
+            let is_sound = sample.bytes <= ALLOCATION_BYTES_MAX && sample.interval_lg <= INTERVAL_LG_MAX;
+            let slot = live.get_mut(sample.stack.slot as usize).filter(|_| is_sound);
             let Some((generation, samples, weighted)) = slot else {
                 seen.without_stack += 1;
                 continue;
@@ -169,7 +170,7 @@ impl Table<'_> {
                 (*generation, *samples, *weighted) = (sample.stack.generation, 0, Weighted::default());
             }
             *samples += 1;
-            *weighted = weighted.plus(weights.of(sample.bytes));
+            *weighted = weighted.plus(weights.of(sample.bytes, sample.interval_lg));
         }
         let shows = |slot: usize| live[slot].1 > 0 || (allocations == Allocations::OfAll && self.stacks.is_used(slot));
         // Through the frames from one end to the other: memory is read ahead in that order. One number each, offset and slot
@@ -219,5 +220,10 @@ fn seconds(copy: &PeakCopy) -> f64 {
 }
 
 fn count(weighted: Weighted) -> Count {
-    Count { objects: weighted.objects(), bytes: weighted.bytes as f64 }
+    Count { variance: Some(weighted.variance()), ..copied(weighted) }
+}
+
+/// Of a copy, which has no variances.
+fn copied(weighted: Weighted) -> Count {
+    Count { objects: weighted.objects(), bytes: weighted.bytes as f64, variance: None }
 }

@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     fn sample(stack: &[u64], bytes: f64, alloc: Option<f64>) -> Sample {
-        let count = |bytes| Count { objects: 1.0, bytes };
+        let count = |bytes| Count { objects: 1.0, bytes, ..Count::default() };
         Sample { stack: stack.into(), inuse: count(bytes), alloc: alloc.map(count) }
     }
 

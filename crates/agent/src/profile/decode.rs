@@ -220,8 +220,16 @@ impl Parts<'_> {
             let value = |column: usize| values.get(column).map_or(0.0, |value| value.cast_signed() as f64);
             samples.push(Sample {
                 stack: stack.iter().filter_map(|id| addresses.get(id).copied()).collect(),
-                inuse: Count { objects: inuse_objects.map_or(0.0, value), bytes: value(inuse_bytes) },
-                alloc: alloc.map(|(objects, bytes)| Count { objects: value(objects), bytes: value(bytes) }),
+                inuse: Count {
+                    objects: inuse_objects.map_or(0.0, value),
+                    bytes: value(inuse_bytes),
+                    ..Count::default()
+                },
+                alloc: alloc.map(|(objects, bytes)| Count {
+                    objects: value(objects),
+                    bytes: value(bytes),
+                    ..Count::default()
+                }),
             });
         }
         Ok(samples)
@@ -334,8 +342,8 @@ mod tests {
         symbols.insert(0x100f, Location { frames: frames.into(), function_start: None });
         let sample = |stack: &[u64], bytes: f64| Sample {
             stack: stack.into(),
-            inuse: Count { objects: 2.0, bytes },
-            alloc: Some(Count { objects: 9.0, bytes: 9.0 * bytes }),
+            inuse: Count { objects: 2.0, bytes, ..Count::default() },
+            alloc: Some(Count { objects: 9.0, bytes: 9.0 * bytes, ..Count::default() }),
         };
         let profile = Profile {
             period_bytes: 512 << 10,
@@ -361,8 +369,8 @@ mod tests {
             .collect();
         assert_eq!(functions[0], ["shop::inlined", "shop::add", "0x1fff"]);
         assert_eq!(functions[1], ["0x2fff", "shop::inlined", "shop::add"]);
-        assert_eq!(profile.samples[0].inuse, Count { objects: 2.0, bytes: 4096.0 });
-        assert_eq!(profile.samples[1].alloc, Some(Count { objects: 9.0, bytes: -73_728.0 }));
+        assert_eq!(profile.samples[0].inuse, Count { objects: 2.0, bytes: 4096.0, ..Count::default() });
+        assert_eq!(profile.samples[1].alloc, Some(Count { objects: 9.0, bytes: -73_728.0, ..Count::default() }));
     }
 
     #[test]

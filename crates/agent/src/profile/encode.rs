@@ -349,8 +349,8 @@ MAPPED_LIBRARIES:
     fn four_types_where_allocations_are_counted_and_negative_values_in_a_difference() {
         let sample = Sample {
             stack: [0x1010].into(),
-            inuse: Count { objects: -2.0, bytes: -2048.4 },
-            alloc: Some(Count { objects: 7.0, bytes: 7168.0 }),
+            inuse: Count { objects: -2.0, bytes: -2048.4, ..Count::default() },
+            alloc: Some(Count { objects: 7.0, bytes: 7168.0, ..Count::default() }),
         };
         let profile = Profile { duration_nanos: 5, samples: vec![sample], ..Profile::default() };
         for (kind, default) in [(Kind::Heap, "inuse_space"), (Kind::Allocs, "alloc_space")] {
@@ -366,8 +366,11 @@ MAPPED_LIBRARIES:
     fn stacks_of_many_addresses_are_what_they_were() {
         // Numbers of one, two and three bytes, each known and new by turns, and a leaf that is a caller elsewhere.
         let stack = |index: u64| (0..index % 5).map(|depth| 1 + (index * 31 + depth * 7_919) % 40_000).collect();
-        let sample =
-            |index| Sample { stack: stack(index), inuse: Count { objects: 1.0, bytes: index as f64 }, alloc: None };
+        let sample = |index| Sample {
+            stack: stack(index),
+            inuse: Count { objects: 1.0, bytes: index as f64, ..Count::default() },
+            alloc: None,
+        };
         let samples: Vec<Sample> = (0..20_000).map(sample).collect();
         let profile = Profile { samples: samples.clone(), ..Profile::default() };
         let decoded = Decoded::from_gzip(&pprof(&profile.into(), &Symbols::default(), Kind::Heap));

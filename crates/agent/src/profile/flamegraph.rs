@@ -308,7 +308,7 @@ mod tests {
         }
         let sample = |stack: &[u64], bytes: f64| Sample {
             stack: stack.iter().map(|address| address + 1).collect(),
-            inuse: Count { objects: 2.0, bytes },
+            inuse: Count { objects: 2.0, bytes, ..Count::default() },
             alloc: None,
         };
         let mut samples = vec![sample(&[2, 1], 100.0), sample(&[3, 2, 1], 50.0), sample(&[9, 1], 25.0)];

@@ -124,7 +124,7 @@ fn four_counts(text: &[u8]) -> Option<(Count, Count)> {
         .split(|byte| matches!(byte, b' ' | b':' | b'[' | b']'))
         .filter(|word| !word.is_empty())
         .map(|word| decimal(word).map(|number| number as f64));
-    let mut count = || Some(Count { objects: numbers.next()??, bytes: numbers.next()?? });
+    let mut count = || Some(Count { objects: numbers.next()??, bytes: numbers.next()??, ..Count::default() });
     let counts = (count()?, count()?);
     numbers.next().is_none().then_some(counts)
 }
@@ -181,7 +181,7 @@ MAPPED_LIBRARIES:
             "heap_v2/1024\n  t*: 1: 64 [3: 1000000]\n@ 0x1\n  t*: 0: 0 [2: 999936]\n@ 0x2\n  t*: 1: 64 [1: 64]\n";
         let profile = parse(text.as_bytes(), 0).unwrap();
         assert_eq!(profile.samples[0].inuse, Count::default());
-        assert_eq!(profile.samples[0].alloc, Some(Count { objects: 2.0, bytes: 999_936.0 }));
+        assert_eq!(profile.samples[0].alloc, Some(Count { objects: 2.0, bytes: 999_936.0, ..Count::default() }));
         assert_eq!(profile.samples[1].alloc, Some(profile.samples[1].inuse));
     }
 

@@ -38,6 +38,9 @@ pub(crate) struct Sample {
 pub(crate) struct Count {
     pub(crate) objects: f64,
     pub(crate) bytes: f64,
+    /// Of the bytes, in bytes squared, where the source knows it: the live table, whose samples may be of several
+    /// intervals. Else it follows from the period.
+    pub(crate) variance: Option<f64>,
 }
 
 /// One executable mapping of an object file.
@@ -82,20 +85,21 @@ impl Count {
     }
 
     fn scaled(self, by: f64) -> Count {
-        Count { objects: self.objects * by, bytes: self.bytes * by }
+        Count { objects: self.objects * by, bytes: self.bytes * by, variance: None }
     }
 
     pub(super) fn plus(self, other: Count) -> Count {
-        Count { objects: self.objects + other.objects, bytes: self.bytes + other.bytes }
+        let variance = self.variance.zip(other.variance).map(|(one, other)| one + other);
+        Count { objects: self.objects + other.objects, bytes: self.bytes + other.bytes, variance }
     }
 
     fn minus(self, other: Count) -> Count {
-        Count { objects: self.objects - other.objects, bytes: self.bytes - other.bytes }
+        Count { objects: self.objects - other.objects, bytes: self.bytes - other.bytes, variance: None }
     }
 
     /// Exact: an estimate that did not change was computed from the same numbers.
     pub(crate) fn is_zero(self) -> bool {
-        self == Count::default()
+        self.objects == 0.0 && self.bytes == 0.0
     }
 }
 
@@ -162,7 +166,7 @@ mod tests {
     use super::*;
 
     fn count(objects: f64, bytes: f64) -> Count {
-        Count { objects, bytes }
+        Count { objects, bytes, variance: None }
     }
 
     fn sample(stack: &[u64], objects: f64, bytes: f64) -> Sample {

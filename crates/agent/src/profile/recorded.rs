@@ -69,7 +69,7 @@ mod tests {
 
     fn profile() -> Profile {
         let call = remember as fn() -> u64 as usize as u64 + 1;
-        let one = Count { objects: 2.0, bytes: 4096.0 };
+        let one = Count { objects: 2.0, bytes: 4096.0, ..Count::default() };
         Profile {
             period_bytes: 512 << 10,
             taken_unix_nanos: 1_700_000_000_000_000_123,

@@ -77,7 +77,7 @@ mod tests {
             (21, "rd_strdup"),
             (22, "shop::main"),
         ]);
-        let one = Count { objects: 1.0, bytes: 8.0 };
+        let one = Count { objects: 1.0, bytes: 8.0, ..Count::default() };
         let sample = |stack: &[u64]| Sample { stack: stack.into(), inuse: one, alloc: None };
         let mut profile = Profile {
             samples: vec![
@@ -110,7 +110,7 @@ mod tests {
             [(10, number % 19), (11, number / 19 % 19), (20, number / 361 % 3), (11, number % 2), (21, 1)]
         };
         let stack = |number| runs(number).iter().flat_map(|&(address, times)| vec![address; times as usize]).collect();
-        let one = Count { objects: 1.0, bytes: 8.0 };
+        let one = Count { objects: 1.0, bytes: 8.0, ..Count::default() };
         let samples: Vec<Sample> =
             (0..1_083).map(|number| Sample { stack: stack(number), inuse: one, alloc: None }).collect();
         let left_of = |samples: &[Sample]| {

@@ -69,7 +69,7 @@ mod tests {
         let period_bytes = 512 << 10;
         let sample = |stack: &[u64], objects, bytes| Sample {
             stack: stack.into(),
-            inuse: Count::unbiased(Count { objects, bytes }, period_bytes),
+            inuse: Count::unbiased(Count { objects, bytes, ..Count::default() }, period_bytes),
             alloc: None,
         };
         let samples = vec![sample(&[0x1100], 1.0, 64.0), sample(&[0x1100, 0x2000], 2.0, 2_097_152.0)];

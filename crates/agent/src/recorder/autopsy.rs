@@ -72,7 +72,7 @@ mod tests {
         }
         let sample = |address: u64, mib: f64| Sample {
             stack: [address + 1].into(),
-            inuse: Count { objects: mib * 64.0, bytes: mib * MIB },
+            inuse: Count { objects: mib * 64.0, bytes: mib * MIB, ..Count::default() },
             alloc: None,
         };
         let profile = Profile {

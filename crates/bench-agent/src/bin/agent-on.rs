@@ -22,13 +22,20 @@ const HEAP: &str = "/debug/pprof/heap";
 
 type Done = Result<(), Box<dyn Error>>;
 
+/// Programs that take turns.
+const TURNS: u32 = 3;
+
 fn main() -> Done {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let role = arguments.first().cloned().unwrap_or_default();
     let time = Duration::from_secs_f64(arguments.get(1).and_then(|seconds| seconds.parse().ok()).unwrap_or(1.0));
     let state = tempfile::tempdir()?;
     let admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let config = Config { admin, state_dir: Some(state.path().to_owned()), ..Config::default() };
+    let mut config = Config { admin, state_dir: Some(state.path().to_owned()), ..Config::default() };
+    if matches!(role.as_str(), "load" | "service") {
+        // It works a third of the time, in turns, and is to sample then as it would were it to work all the time.
+        config.samples_per_second_max = Some(livetable::samples_per_second_default() / TURNS);
+    }
     let began = Instant::now();
     let agent = Agent::start(config)?;
     tell("start_ms", milliseconds(began.elapsed()));

@@ -178,8 +178,16 @@ pub(super) fn samples(
             }
         }
         let value = |column: usize| values.get(column).copied().unwrap_or(0.0);
-        let inuse = Count { objects: columns.inuse_objects.map_or(0.0, value), bytes: value(columns.inuse_bytes) };
-        let alloc = columns.alloc.map(|(objects, bytes)| Count { objects: value(objects), bytes: value(bytes) });
+        let inuse = Count {
+            objects: columns.inuse_objects.map_or(0.0, value),
+            bytes: value(columns.inuse_bytes),
+            ..Count::default()
+        };
+        let alloc = columns.alloc.map(|(objects, bytes)| Count {
+            objects: value(objects),
+            bytes: value(bytes),
+            ..Count::default()
+        });
         calls.add(&stack, inuse, alloc, sites);
     }
     Ok(())

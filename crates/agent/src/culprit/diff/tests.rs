@@ -24,8 +24,8 @@ fn heap(base: u64, seconds: i64, leak: f64, cache: f64) -> Vec<u8> {
     }
     let sample = |stack: [u64; 3], mib: f64| Sample {
         stack: stack.iter().map(|address| base + address + 1).collect(),
-        inuse: Count { objects: mib * 64.0, bytes: mib * MIB },
-        alloc: Some(Count { objects: mib * 640.0, bytes: mib * 10.0 * MIB }),
+        inuse: Count { objects: mib * 64.0, bytes: mib * MIB, ..Count::default() },
+        alloc: Some(Count { objects: mib * 640.0, bytes: mib * 10.0 * MIB, ..Count::default() }),
     };
     let samples = vec![sample([1, 2, 4], leak), sample([1, 3, 4], cache)];
     let taken_unix_nanos = seconds * 1_000_000_000;

@@ -140,8 +140,8 @@ fn each_address(words: &[u8], mut each: impl FnMut(u64)) -> bool {
 fn four_counts(text: &[u8]) -> Option<(Count, Count)> {
     let mut words = text.split(|byte| matches!(byte, b' ' | b':' | b'[' | b']')).filter(|word| !word.is_empty());
     let mut number = || Some(decimal(words.next()?)? as f64);
-    let inuse = Count { objects: number()?, bytes: number()? };
-    let alloc = Count { objects: number()?, bytes: number()? };
+    let inuse = Count { objects: number()?, bytes: number()?, ..Count::default() };
+    let alloc = Count { objects: number()?, bytes: number()?, ..Count::default() };
     words.next().is_none().then_some((inuse, alloc))
 }
 

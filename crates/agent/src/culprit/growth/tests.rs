@@ -30,7 +30,8 @@ impl Site {
 
     fn held(&self) -> Held {
         let mut held = Held::default();
-        let sampled = Count { objects: self.sampled as f64, bytes: self.sampled as f64 * self.object_bytes };
+        let sampled =
+            Count { objects: self.sampled as f64, bytes: self.sampled as f64 * self.object_bytes, ..Count::default() };
         held.add(Count::unbiased(sampled, PERIOD_BYTES), None, PERIOD_BYTES);
         held
     }
@@ -180,7 +181,7 @@ fn exact(bytes: f64) -> Held {
     // Objects of 64 MiB are always sampled: no noise.
     let mut held = Held::default();
     let object_bytes = 64.0 * MIB;
-    held.add(Count { objects: bytes / object_bytes, bytes }, None, PERIOD_BYTES);
+    held.add(Count { objects: bytes / object_bytes, bytes, ..Count::default() }, None, PERIOD_BYTES);
     held
 }
 
@@ -247,7 +248,7 @@ fn counted_allocations_tell_a_quiet_site_from_a_churning_one() {
     // 200 MB held all along; 20 MB more were allocated and nothing freed.
     let held = |inuse: f64, alloc: f64| {
         let mut held = Held::default();
-        let count = |bytes: f64| Count { objects: bytes / 1024.0, bytes };
+        let count = |bytes: f64| Count { objects: bytes / 1024.0, bytes, ..Count::default() };
         held.add(count(inuse), Some(count(alloc)), PERIOD_BYTES);
         held
     };

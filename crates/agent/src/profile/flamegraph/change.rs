@@ -69,7 +69,7 @@ mod tests {
         }
         let sample = |&(stack, bytes): &(&[u64], f64)| Sample {
             stack: stack.iter().map(|address| base + address + 1).collect(),
-            inuse: Count { objects: 1.0, bytes },
+            inuse: Count { objects: 1.0, bytes, ..Count::default() },
             alloc: None,
         };
         let samples = values.iter().map(sample).collect();

@@ -83,12 +83,20 @@ fn run(seed: u64, makers: &[Maker], seconds: u32) -> Vec<Told> {
     let held = |now: f64, born_until: f64| {
         let mut held: HashMap<u32, Held> = HashMap::new();
         for batch in batches.iter().filter(|batch| batch.born <= born_until && batch.dies > now && batch.sampled > 0) {
-            let sampled = Count { objects: batch.sampled as f64, bytes: batch.sampled as f64 * batch.object_bytes };
+            let sampled = Count {
+                objects: batch.sampled as f64,
+                bytes: batch.sampled as f64 * batch.object_bytes,
+                ..Count::default()
+            };
             let count = Count::unbiased(sampled, PERIOD_BYTES);
             held.entry(batch.site).or_default().add(count, None, PERIOD_BYTES);
         }
         for batch in batches.iter().filter(|batch| batch.born <= now && batch.sampled > 0) {
-            let sampled = Count { objects: batch.sampled as f64, bytes: batch.sampled as f64 * batch.object_bytes };
+            let sampled = Count {
+                objects: batch.sampled as f64,
+                bytes: batch.sampled as f64 * batch.object_bytes,
+                ..Count::default()
+            };
             let count = Count::unbiased(sampled, PERIOD_BYTES);
             if let Some(held) = held.get_mut(&batch.site) {
                 held.add(Count::default(), Some(count), PERIOD_BYTES);

@@ -1,0 +1,145 @@
+//! How far apart samples are to be, so that they cost little whatever the program allocates.
+//!
+//! What sampling costs goes with samples a second, and these with the bytes allocated. Up to so many a second, the
+//! interval is the one the program was started with; beyond, it is doubled until they are within the bound. It comes
+//! back by halves when the program has allocated much less for a while. Pure: it is told the time and the samples.
+
+use std::num::NonZero;
+use std::thread;
+
+/// Samples a second for each core: at 20 to 30 µs each, what they cost in caches and pages included, a quarter of a percent.
+const PER_CORE_SECOND: u32 = 100;
+/// And at least: what allocates 100 MB/s, of which there are 200 samples at the usual interval, is sampled in full
+/// everywhere.
+const PER_SECOND_MIN: u32 = 250;
+/// How long samples are counted before it is decided, seconds.
+const WINDOW_SECONDS: f64 = 1.0;
+/// Half the interval makes twice the samples: well within the bound must mean half of it even so.
+const CALM_SHARE: f64 = 0.25;
+/// So long must it have been calm for each step back, seconds.
+const CALM_SECONDS: f64 = 10.0;
+/// By how many doublings the interval is longer than at the start, at most: 512 KiB become 64 MiB.
+const DOUBLINGS_MAX: u8 = 7;
+
+/// The bound on samples a second where nobody sets one: 100 for each core that the process may use, at least 250.
+pub fn samples_per_second_default() -> u32 {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    u32::try_from(cores).map_or(u32::MAX, |cores| cores.saturating_mul(PER_CORE_SECOND)).max(PER_SECOND_MIN)
+}
+
+/// Watches samples, and decides.
+#[derive(Debug)]
+pub(crate) struct Governor {
+    per_second_max: u32,
+    /// As at the start: never less.
+    least_lg: u8,
+    lg: u8,
+    /// Since when, and from how many samples on, it counts.
+    window: Option<(f64, u64)>,
+    calm_since: Option<f64>,
+}
+
+impl Governor {
+    pub(crate) fn new(least_lg: u8, per_second_max: u32) -> Governor {
+        Governor { per_second_max, least_lg, lg: least_lg, window: None, calm_since: None }
+    }
+
+    /// The interval at the start.
+    pub(crate) fn least_lg(&self) -> u8 {
+        self.least_lg
+    }
+
+    pub(crate) fn per_second_max(&self) -> u32 {
+        self.per_second_max
+    }
+
+    /// So many samples were taken until now. The interval to go on with, where it is another than so far.
+    pub(crate) fn look(&mut self, seconds: f64, sampled: u64) -> Option<u8> {
+        let (since, before) = *self.window.get_or_insert((seconds, sampled));
+        let elapsed = seconds - since;
+        if elapsed < WINDOW_SECONDS {
+            return None;
+        }
+        self.window = Some((seconds, sampled));
+        let share = sampled.saturating_sub(before) as f64 / elapsed / f64::from(self.per_second_max);
+        let lg = if share > 1.0 {
+            self.calm_since = None;
+            // `as` saturates; at most a few.
+            self.lg.saturating_add(share.log2().ceil() as u8).min(self.least_lg + DOUBLINGS_MAX)
+        } else if share < CALM_SHARE && self.lg > self.least_lg {
+            let calm_since = *self.calm_since.get_or_insert(since);
+            if seconds - calm_since < CALM_SECONDS {
+                return None;
+            }
+            self.calm_since = Some(seconds);
+            self.lg - 1
+        } else {
+            self.calm_since = None;
+            self.lg
+        };
+        let is_new = lg != self.lg;
+        self.lg = lg;
+        is_new.then_some(lg)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The interval over time of a program that allocates so many bytes a second, looked at five times a second.
+    fn follow(governor: &mut Governor, from: f64, seconds: u32, bytes_per_second: f64) -> Vec<(f64, u8)> {
+        let (mut sampled, mut lg, mut changes) = (0.0, governor.lg, Vec::new());
+        for look in 0..seconds * 5 {
+            let now = from + f64::from(look) / 5.0;
+            if let Some(next) = governor.look(now, sampled as u64) {
+                lg = next;
+                changes.push((now - from, lg));
+            }
+            sampled += bytes_per_second / 5.0 / f64::from(1_u32 << lg);
+        }
+        changes
+    }
+
+    const MB: f64 = 1e6;
+
+    #[test]
+    fn what_allocates_little_is_sampled_as_it_was_started() {
+        let mut governor = Governor::new(19, 1_000);
+        for megabytes in [0.0, 100.0, 500.0] {
+            assert_eq!(follow(&mut governor, megabytes * 100.0, 60, megabytes * MB), []);
+        }
+    }
+
+    #[test]
+    fn a_flood_is_within_the_bound_a_second_later_and_stays_so() {
+        let mut governor = Governor::new(19, 1_000);
+        let changes = follow(&mut governor, 0.0, 600, 6_000.0 * MB);
+        let [(after, lg)] = changes[..] else { panic!("{changes:?}") };
+        assert!(after <= 1.2 && lg == 23, "{changes:?}");
+    }
+
+    #[test]
+    fn it_comes_back_by_halves_when_the_flood_is_over() {
+        let mut governor = Governor::new(19, 1_000);
+        follow(&mut governor, 0.0, 20, 6_000.0 * MB);
+        let changes = follow(&mut governor, 20.0, 120, 100.0 * MB);
+        assert_eq!(changes.iter().map(|(_, lg)| *lg).collect::<Vec<_>>(), [22, 21, 20, 19]);
+        assert!(changes[3].0 < 50.0, "{changes:?}");
+        assert_eq!(follow(&mut governor, 140.0, 120, 100.0 * MB), []);
+    }
+
+    #[test]
+    fn a_rate_between_changes_nothing_whichever_way_it_was_reached() {
+        let mut governor = Governor::new(19, 1_000);
+        follow(&mut governor, 0.0, 20, 6_000.0 * MB);
+        assert_eq!(follow(&mut governor, 20.0, 600, 3_000.0 * MB), []);
+    }
+
+    #[test]
+    fn it_is_never_longer_than_its_bound() {
+        let mut governor = Governor::new(19, 1);
+        follow(&mut governor, 0.0, 60, 1e12);
+        assert_eq!(governor.lg, 26);
+    }
+}
