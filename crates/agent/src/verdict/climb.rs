@@ -6,6 +6,7 @@ mod day;
 mod falls;
 mod fills;
 mod fit;
+mod heights;
 mod plain;
 mod rivals;
 mod shape;
@@ -101,7 +102,12 @@ impl Seeker {
                 return Some(Self::climb(estimate.span_seconds, estimate, estimate, found));
             }
         }
-        let line = |look: &Look, shown: &Shown| look.climbs(shown).map(|line| (look.seconds, line));
+        let series = self.series;
+        let line = |look: &Look, shown: &Shown| {
+            let line = look.climbs(shown)?;
+            let comes_back = !look.is_rocket() && heights::comes_back(history, series, look.seconds);
+            (!comes_back).then_some((look.seconds, line))
+        };
         if let Some((seconds, line)) = self.look(history, limit_bytes, line) {
             let of_day = day::over_a_day(history, self.series, self.since_seconds, seconds, line);
             return Some(Self::climb(seconds, line, of_day, Found::Window(seconds)));

@@ -216,7 +216,7 @@ impl Look {
         found.map_or(Shown::Doubtful, |found| Shown::Rise(Box::new(found)))
     }
 
-    fn is_rocket(&self) -> bool {
+    pub(super) fn is_rocket(&self) -> bool {
         self.seconds < SLOW_SECONDS_MIN
     }
 
