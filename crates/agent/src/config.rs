@@ -26,8 +26,8 @@ pub struct Config {
     /// Whether allocations are sampled and `/debug/pprof/` answers. Environment: `PPROF`, `true` or `false`.
     /// Default: true. Cost: see [`use_jemalloc!`](crate::use_jemalloc).
     pub pprof: Option<bool>,
-    /// Samples of allocations a second, of all threads together, beyond which the sampler takes fewer and gives each more
-    /// weight; 0 for no bound, as whoever reads jemalloc's own dumps beside the agent wants it. Environment:
+    /// Samples a second of allocations that come and go, of all threads together, beyond which the sampler takes fewer and gives
+    /// each more weight; 0 for no bound, as whoever reads jemalloc's own dumps beside the agent wants it. Environment:
     /// `HEAPLINE_SAMPLES_PER_SECOND_MAX`. Default: 100 for each core that the process may use, at least
     /// 250.
     pub samples_per_second_max: Option<u32>,

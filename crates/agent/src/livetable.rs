@@ -315,7 +315,7 @@ impl LiveTable {
     pub(crate) fn govern(&self) {
         let mut governor = self.governor();
         let Some(decided) = governor.as_mut() else { return };
-        let Some(lg) = decided.look(self.started.elapsed().as_secs_f64(), self.table.sampled_count()) else { return };
+        let Some(lg) = decided.look(self.started.elapsed().as_secs_f64(), self.table.ended()) else { return };
         if !self.draw_by(lg) {
             tracing::info!("jemalloc does not take another sampling interval: samples a second are not bounded");
             *governor = None;

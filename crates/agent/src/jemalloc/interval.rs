@@ -71,7 +71,7 @@ pub(crate) fn can_be_set() -> bool {
 /// Draws samples 2^`lg` bytes apart from now on, on average: each thread from its next sample on. False where this
 /// jemalloc has no such word, and everything stays as it was.
 pub(crate) fn set(lg: u8) -> bool {
-    let Some(word) = word().filter(|_| (1..=LG_MAX).contains(&lg)) else { return false };
+    let Some(word) = word().filter(|_| (..=LG_MAX).contains(&lg)) else { return false };
     let before = word.swap(lg.into(), Relaxed);
     let is_heard = self::lg() == Some(lg);
     if !is_heard {

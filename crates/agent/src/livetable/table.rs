@@ -276,9 +276,9 @@ impl<'a> Table<'a> {
         self.store(word::INTERVAL_LG, lg.into());
     }
 
-    /// Samples since the start.
-    pub(crate) fn sampled_count(&self) -> u64 {
-        self.load(word::SAMPLED)
+    /// Ends of samples since the start, also of those that are not in the table.
+    pub(crate) fn ended(&self) -> u64 {
+        self.load(word::FREED).wrapping_add(self.load(word::UNKNOWN_FREES))
     }
 
     pub(super) fn peak(&self) -> Peak<'a> {
