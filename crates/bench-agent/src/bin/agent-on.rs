@@ -31,11 +31,15 @@ fn main() -> Done {
     let time = Duration::from_secs_f64(arguments.get(1).and_then(|seconds| seconds.parse().ok()).unwrap_or(1.0));
     let state = tempfile::tempdir()?;
     let admin = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let mut config = Config { admin, state_dir: Some(state.path().to_owned()), ..Config::default() };
-    if matches!(role.as_str(), "load" | "service") {
+    let samples_per_second_max = match role.as_str() {
         // It works a third of the time, in turns, and is to sample then as it would were it to work all the time.
-        config.samples_per_second_max = Some(livetable::samples_per_second_default() / TURNS);
-    }
+        "load" | "service" => Some(livetable::samples_per_second_default() / TURNS),
+        // What a sample costs is measured here.
+        "threads" => Some(0),
+        _ => None,
+    };
+    let state_dir = Some(state.path().to_owned());
+    let config = Config { admin, state_dir, samples_per_second_max, ..Config::default() };
     let began = Instant::now();
     let agent = Agent::start(config)?;
     tell("start_ms", milliseconds(began.elapsed()));
