@@ -35,7 +35,7 @@ fn check(body: impl Fn() + Sync + Send + 'static) {
     builder.check(body);
 }
 
-const ONE: Weighted = Weighted { objects: 1 << 10, bytes: 64 };
+const ONE: Weighted = Weighted { objects: 1 << 10, bytes: 64, variance: 1 };
 
 /// Two threads meet a new stack: each counts once, in one slot or two.
 #[test]
@@ -102,6 +102,7 @@ fn sample(address: u64, bytes: u64, order: u64) -> LiveSample {
     LiveSample {
         address,
         bytes,
+        interval_lg: order as u8,
         order,
         stack: StackId { slot: order as u32, generation: 9 },
         birth_ticks: bytes + order,
