@@ -266,6 +266,46 @@ fn a_spoiled_way_to_the_store_stores_nothing_wrong() -> Outcome {
     Ok(())
 }
 
+/// A form whose record could not be written is refused, and its uploads are aborted later. Once the request's end took
+/// its names out of the spool all the same, so that a server killed before "later" left uploads that its next start knew
+/// nothing of: they stayed for two days.
+#[test]
+fn what_a_request_could_not_abort_goes_with_the_next_start() -> Outcome {
+    let Some(s3) = started("bucket::what_a_request_could_not_abort_goes_with_the_next_start") else { return Ok(()) };
+    let faults = Faults::before(s3.address())?;
+    let mut server = server(faults.address())?;
+    let large = noise(LARGE_BYTES, 13);
+    faults.set(Fault::UnavailableFromRecord);
+    let refused = Form::new().file("a", "a", b"small").file("b", "b", &large).post(server.listen(), TOKEN)?;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert_eq!(s3.unfinished_parts()?.len(), 4, "a part, and three");
+    eventually("a refused file takes no space on the machine", NOTICE_LIMIT, || {
+        spooled_bytes(&server).filter(|bytes| *bytes == 0)
+    });
+    server.kill();
+    faults.set(Fault::None);
+    server.start_again()?;
+    eventually("nothing is left of it", NOTICE_LIMIT, || {
+        (s3.unfinished_parts().ok()?.is_empty() && spooled(&server)? == 0).then_some(())
+    });
+    assert!(!s3.keys()?.iter().any(|key| key.contains("/files/") || key.contains("/outbox/")));
+    Ok(())
+}
+
+/// Stores over a file system refuse a write once in a thousand, for the directory that another's delete takes away.
+/// Forms were refused with 500 for it.
+#[test]
+fn a_passing_conflict_within_the_store_is_not_the_clients() -> Outcome {
+    let Some(s3) = started("bucket::a_passing_conflict_within_the_store_is_not_the_clients") else { return Ok(()) };
+    let faults = Faults::before(s3.address())?;
+    let server = server(faults.address())?;
+    faults.set(Fault::ConflictOnce);
+    let stored = put(&server, "small", b"small")?;
+    assert_eq!(stored.status, 201, "{}", stored.text());
+    assert_eq!(get(&server, &id(&stored, 0), &[])?.body, b"small");
+    Ok(())
+}
+
 /// Parts are read and sent one by one, within the memory budget.
 #[test]
 fn a_large_file_costs_no_memory() -> Outcome {
@@ -367,6 +407,11 @@ fn id(answer: &Response, place: usize) -> String {
 
 fn spooled(server: &Service) -> Option<usize> {
     Some(std::fs::read_dir(server.store().join("spool")).ok()?.count())
+}
+
+fn spooled_bytes(server: &Service) -> Option<u64> {
+    let entries = std::fs::read_dir(server.store().join("spool")).ok()?;
+    Some(entries.filter_map(|entry| entry.ok()?.metadata().ok()).map(|metadata| metadata.len()).sum())
 }
 
 fn noise(bytes: usize, seed: u64) -> Vec<u8> {

@@ -29,6 +29,10 @@ pub enum Fault {
     Slow,
     /// Connections are closed at once.
     Gone,
+    /// The next write of a commit record is refused for a conflict, once.
+    ConflictOnce,
+    /// From the next write of a commit record on as `Unavailable`.
+    UnavailableFromRecord,
 }
 
 /// Ends with its owner; connections end with their ends.
@@ -92,8 +96,20 @@ fn pass(from: &mut TcpStream, to: &mut TcpStream, fault: &AtomicU8, damage: Faul
         if bytes == 0 {
             return to.shutdown(Shutdown::Write);
         }
+        let mut refusal = None;
+        if is_record(&chunk[..bytes]) {
+            if is(fault, Fault::ConflictOnce) {
+                fault.store(Fault::None as u8, Ordering::Relaxed);
+                refusal = Some("409 Conflict");
+            } else if is(fault, Fault::UnavailableFromRecord) {
+                fault.store(Fault::Unavailable as u8, Ordering::Relaxed);
+            }
+        }
         if is(fault, Fault::Unavailable) && damage == Fault::DamageUp {
-            from.write_all(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+            refusal = Some("503 Slow Down");
+        }
+        if let Some(status) = refusal {
+            write!(from, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
             from.shutdown(Shutdown::Both)?;
             return to.shutdown(Shutdown::Both);
         }
@@ -109,6 +125,12 @@ fn pass(from: &mut TcpStream, to: &mut TcpStream, fault: &AtomicU8, damage: Faul
         }
         to.write_all(&chunk[..bytes])?;
     }
+}
+
+/// Whether a piece begins with the head of a commit record's write.
+fn is_record(piece: &[u8]) -> bool {
+    let line = piece.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    line.starts_with(b"PUT ") && String::from_utf8_lossy(line).contains("/outbox/")
 }
 
 fn is(fault: &AtomicU8, wanted: Fault) -> bool {

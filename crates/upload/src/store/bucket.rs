@@ -8,8 +8,9 @@
 //! 3. the uploads are completed: the files are visible; 4. the events are on their way; 5. the answer.
 //!
 //! Before the record nothing of the form is visible, and its uploads are aborted: by the request, by the next start of
-//! this server, or as abandoned by any server after a day. Behind the record any server can do the rest: this one, or,
-//! when its sign of life stops, another. The record stays until Kafka has the events, so a machine that is lost takes nothing along.
+//! this server, which knows them by their names in `spool/`, or as abandoned by any server after two days. Behind the
+//! record any server can do the rest: this one, or, when its sign of life stops, another. The record stays until Kafka has
+//! the events, so a machine that is lost takes nothing along.
 
 mod body;
 mod claims;
@@ -77,6 +78,9 @@ const RETRY_TIME_MAX: Duration = Duration::from_secs(10);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 const BACKOFF_BASE: f64 = 3.0;
+/// A write that the store refuses for a conflict is tried five times, within half a second.
+const CONFLICT_TRIES_MAX: u32 = 5;
+const CONFLICT_BACKOFF_MIN: Duration = Duration::from_millis(30);
 
 /// S3 takes 2 KiB of metadata for an object; as base 64 this stays below it with the digest beside it.
 const META_JSON_BYTES_MAX: usize = 1_300;
@@ -231,8 +235,8 @@ impl Bucket {
     async fn publish(&self, staged: &Staged) -> Result<bool, StoreError> {
         const DOING: &str = "complete an upload";
         let key = self.keys.file(&staged.file.id);
-        let parts = staged.parts.iter().map(|part| PartId { content_id: part.clone() }).collect();
-        let completed = self.s3.complete_multipart(&key, &staged.upload, parts).await;
+        let parts: Vec<PartId> = staged.parts.iter().map(|part| PartId { content_id: part.clone() }).collect();
+        let completed = undisturbed(|| self.s3.complete_multipart(&key, &staged.upload, parts.clone())).await;
         if self.optional(DOING, completed)?.is_some() {
             return Ok(true);
         }
@@ -246,7 +250,8 @@ impl Bucket {
     }
 
     async fn put(&self, key: &Path, content: Vec<u8>) -> Result<(), StoreError> {
-        let put = self.s3.put(key, Bytes::from(content).into()).await;
+        let content = Bytes::from(content);
+        let put = undisturbed(|| self.s3.put(key, content.clone().into())).await;
         self.heard("write to the object store", put).map(drop)
     }
 
@@ -277,6 +282,23 @@ impl Object {
     pub(crate) fn meta(&self) -> &FileMeta {
         &self.meta
     }
+}
+
+/// A write to a key that nobody else writes. A conflict is then between parts of the store, and passes: S3's
+/// `OperationAborted`, or, where the bucket is a file system, a directory that went with its last object meanwhile.
+async fn undisturbed<T, A>(attempt: impl Fn() -> A) -> object_store::Result<T>
+where
+    A: Future<Output = object_store::Result<T>>,
+{
+    let mut backoff = CONFLICT_BACKOFF_MIN;
+    for _ in 1..CONFLICT_TRIES_MAX {
+        match attempt().await {
+            Err(object_store::Error::AlreadyExists { .. }) => tokio::time::sleep(backoff).await,
+            other => return other,
+        }
+        backoff *= 2;
+    }
+    attempt().await
 }
 
 async fn read_part(spool: &Arc<File>, at: u64, bytes: u64) -> Result<Bytes, StoreError> {

@@ -132,6 +132,12 @@ impl Directory {
         Ok(has_sidecar.then(|| self.count_spool_name()))
     }
 
+    /// Takes a spool file's content away; a name that is gone already is none.
+    pub(super) fn empty_spool(&self, id: &FileId) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        ignore_missing(rustix::fs::openat(&self.spool, id.to_string(), flags, Mode::empty()).map(drop))
+    }
+
     pub(super) fn remove_spool(&self, id: &FileId) -> io::Result<()> {
         ignore_missing(rustix::fs::unlinkat(&self.spool, sidecar_name(id), AtFlags::empty()))?;
         ignore_missing(rustix::fs::unlinkat(&self.spool, id.to_string(), AtFlags::empty()))

@@ -79,6 +79,15 @@ impl Sealed {
         self.nth_name
     }
 
+    /// Gives its blocks back and leaves its name for the next start to find. Blocks for the disk.
+    pub(super) fn keep_name(mut self) {
+        self.disarm();
+        let SpoolName { directory, id, .. } = &self.name;
+        if let Err(error) = directory.empty_spool(id) {
+            warn!(%id, %error, "a spool file keeps its bytes until it is settled or the next start");
+        }
+    }
+
     /// The journal speaks of the file, or may: from here on only recovery or the committer moves it.
     pub(super) fn disarm(&mut self) {
         self.name.armed = false;

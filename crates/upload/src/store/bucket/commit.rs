@@ -1,6 +1,6 @@
 //! The commit of a form: staged, recorded, published, told.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::{StreamExt, stream};
 use object_store::path::Path;
 use tokio::task::spawn_blocking;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use super::Bucket;
 use super::keeper::{SignOfLife, unix_ms};
@@ -20,7 +20,7 @@ use crate::store::{CommitError, Directory, FileId, Sealed, StoreError};
 const FILES_AT_ONCE: usize = 4;
 /// Forms whose record may be there or not, or whose files wait to be completed. Beyond it, forms are refused.
 const UNSURE_FORMS_MAX: usize = 256;
-/// Uploads to be aborted when the store answers again; what is beyond it waits for the sweep.
+/// Uploads to be aborted when the store answers again; what is beyond it waits for the sweep of old ones.
 const LEFTOVERS_MAX: usize = 4_096;
 /// What a form takes in the journal at least.
 const RECORD_BYTES_MIN: usize = 512;
@@ -105,15 +105,25 @@ impl Shared {
             return Err(CommitError::stopped());
         }
         self.has_room()?;
-        let record = FormRecord { files: self.stage(&files).await? };
+        let begun = Mutex::default();
+        let record = match self.stage(&files, &begun).await {
+            Ok(files) => FormRecord { files },
+            Err(error) => {
+                self.leave(begun.into_inner().unwrap_or_else(PoisonError::into_inner), files).await;
+                return Err(error.into());
+            }
+        };
         let Some(first) = record.files.first().map(|staged| staged.file.id) else { return Ok(()) };
         let key = self.bucket.keys.record(&self.server, &first);
         let json = serde_json::to_vec(&record).map_err(|error| CommitError::new(error.into()))?;
         if let Err(error) = self.bucket.put(&key, json).await {
             match error {
                 // It may have arrived all the same: the keeper finds out.
-                StoreError::Away { .. } => drop(self.unsure().insert(first, record)),
-                _ => self.leave(record.files),
+                StoreError::Away { .. } => {
+                    self.unsure().insert(first, record);
+                    keep_names(files).await;
+                }
+                _ => self.leave(record.files, files).await,
             }
             return Err(error.into());
         }
@@ -161,20 +171,8 @@ impl Shared {
         }
     }
 
-    /// Sends every file, or leaves nothing that will not be aborted.
-    async fn stage(&self, files: &[Sealed]) -> Result<Vec<Staged>, StoreError> {
-        let begun = Mutex::default();
-        let staged = self.stage_each(files, &begun).await;
-        if staged.is_err() {
-            self.leave(begun.into_inner().unwrap_or_else(PoisonError::into_inner));
-            if self.bucket.is_reachable() {
-                self.abort_leftovers().await;
-            }
-        }
-        staged
-    }
-
-    async fn stage_each(&self, files: &[Sealed], begun: &Mutex<Vec<Staged>>) -> Result<Vec<Staged>, StoreError> {
+    /// Sends every file. `begun` hears of what is to be aborted where one fails.
+    async fn stage(&self, files: &[Sealed], begun: &Mutex<Vec<Staged>>) -> Result<Vec<Staged>, StoreError> {
         let staging: Vec<_> = files.iter().map(|sealed| self.stage_one(sealed, begun)).collect();
         let mut staging = stream::iter(staging).buffered(FILES_AT_ONCE);
         let mut staged = Vec::with_capacity(files.len());
@@ -204,10 +202,25 @@ impl Shared {
         }
     }
 
-    fn leave(&self, staged: Vec<Staged>) {
+    /// Aborts uploads that no record speaks of, now or when the store answers. Until then their names stay in the spool:
+    /// were this process killed, its next start would know them by these.
+    async fn leave(&self, staged: Vec<Staged>, mut files: Vec<Sealed>) {
+        let left = self.queue(staged);
+        files.retain(|sealed| left.contains(sealed.id()));
+        keep_names(files).await;
+        if self.bucket.is_reachable() {
+            self.abort_leftovers().await;
+        }
+    }
+
+    /// Those for which there is room.
+    fn queue(&self, staged: Vec<Staged>) -> HashSet<FileId> {
         let mut leftovers = locked(&self.leftovers);
         let room = LEFTOVERS_MAX.saturating_sub(leftovers.len());
-        leftovers.extend(staged.into_iter().take(room));
+        let queued: Vec<Staged> = staged.into_iter().take(room).collect();
+        let ids = queued.iter().map(|staged| staged.file.id).collect();
+        leftovers.extend(queued);
+        ids
     }
 
     /// Aborts what requests could not, oldest first, until the store fails.
@@ -216,9 +229,24 @@ impl Shared {
             let Some(staged) = locked(&self.leftovers).pop_front() else { return };
             if let Err(error) = self.bucket.abandon(&staged).await {
                 debug!(id = %staged.file.id, %error, "an upload waits to be aborted");
-                return self.leave(vec![staged]);
+                self.queue(vec![staged]);
+                return;
             }
+            self.drop_names(vec![staged]).await;
         }
+    }
+
+    /// Nothing of these files waits in the bucket any more.
+    async fn drop_names(&self, settled: Vec<Staged>) {
+        let directory = Arc::clone(&self.directory);
+        let dropping = spawn_blocking(move || {
+            for Staged { file, .. } in settled {
+                if let Err(error) = directory.remove_spool(&file.id) {
+                    warn!(id = %file.id, %error, "a spool file stays until the next start");
+                }
+            }
+        });
+        drop(dropping.await);
     }
 
     /// Finds out what became of forms whose record may be there, and finishes or leaves them.
@@ -226,9 +254,12 @@ impl Shared {
         let forms: Vec<(FileId, FormRecord)> = self.unsure().iter().map(|(id, form)| (*id, form.clone())).collect();
         for (first, record) in forms {
             let key = self.bucket.keys.record(&self.server, &first);
-            match self.bucket.read_small(&key).await? {
-                Some(_) => drop(self.finish(&key, &record).await?),
-                None => self.leave(record.files),
+            if self.bucket.read_small(&key).await?.is_some() {
+                self.finish(&key, &record).await?;
+                self.drop_names(record.files).await;
+            } else {
+                // Their names were kept.
+                self.leave(record.files, Vec::new()).await;
             }
             self.unsure().remove(&first);
         }
@@ -242,6 +273,11 @@ impl Shared {
     fn unsure(&self) -> MutexGuard<'_, BTreeMap<FileId, FormRecord>> {
         locked(&self.unsure)
     }
+}
+
+/// Frees the disk and keeps the names in the spool.
+async fn keep_names(files: Vec<Sealed>) {
+    drop(spawn_blocking(move || files.into_iter().for_each(Sealed::keep_name)).await);
 }
 
 /// To the end of the journal. Not synced: the record in the bucket is what outlives this machine.
