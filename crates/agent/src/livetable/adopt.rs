@@ -191,9 +191,10 @@ fn totals(table: &Table<'_>) -> Result<Totals, Damage> {
     Ok(totals)
 }
 
-/// Live samples that may lack their stack in a table that is whole: threads that were killed in the middle of a hook.
+/// Live samples that may lack their stack in a table that is whole: threads that were killed in the middle of a hook. Of
+/// a young table's few samples most must have theirs.
 fn damage_max(live_samples: u64) -> u64 {
-    64 + live_samples / 100
+    (64 + live_samples / 100).min(2 + live_samples)
 }
 
 /// The inverse of [`maps_text`](super::maps_text).
@@ -216,6 +217,7 @@ pub(crate) fn cgroup_oom_kills() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::specimen::specimen;
     use super::*;
 
     #[test]
@@ -230,6 +232,20 @@ mod tests {
         assert_eq!(here(None).end_of(&identity, false), End::Signal);
         let earlier = Identity { boot_id: "an earlier boot".to_owned(), ..identity.clone() };
         assert_eq!(here(Some(3)).end_of(&earlier, false), End::Unknown);
+    }
+
+    /// A process was killed young, and its file was overwritten: its two dozen samples without a stack were fewer than the
+    /// 64 that were borne, and it was taken for an empty heap.
+    #[test]
+    fn a_young_table_of_noise_is_refused() {
+        const HEADER_BYTES: usize = 4096;
+        let mut bytes = specimen();
+        let mut noise = 1_u64;
+        for word in bytes[HEADER_BYTES..].chunks_exact_mut(8).filter(|word| word.iter().any(|byte| *byte != 0)) {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            word.copy_from_slice(&noise.to_ne_bytes());
+        }
+        assert!(matches!(check(&bytes), Err(Damage::Contents(bad)) if bad < 64));
     }
 
     #[test]
