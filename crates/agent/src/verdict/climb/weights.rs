@@ -12,7 +12,7 @@ use super::signs::{COUNT, NAMES, Signs};
 const TEXT: &str = include_str!("weights.txt");
 
 /// Log-odds from which on signs are a climb.
-pub(super) const TELLING: f64 = 3.4;
+pub(super) const TELLING: f64 = 2.8;
 
 /// The same where something healthy is likely that the signs say little of.
 pub(super) const CERTAIN: f64 = 5.0;
